@@ -1,0 +1,73 @@
+//! What can be set, its defaults and its limits.
+
+use std::io;
+use std::time::Duration;
+
+use crate::Address;
+
+/// The longest greeting and the largest [`Config::max_read`], in bytes: 1 MiB.
+pub const MAX_MESSAGE: usize = 1 << 20;
+
+/// The settings of a server. [`Config::default`] is the server of the course.
+///
+/// ```
+/// let mut config = hello_echo::Config::default();
+/// config.listen = vec!["127.0.0.1:0".parse()?, "unix:/run/hello.sock".parse()?];
+/// config.greeting = b"served by node 7\n".to_vec();
+/// # Ok::<(), hello_echo::ParseAddressError>(())
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// Where to listen; at least one address. Default: `127.0.0.1:8000`.
+    pub listen: Vec<Address>,
+    /// Sent to every client as soon as it is accepted; may be empty, at most [`MAX_MESSAGE`] bytes.
+    /// Default: `hello\n`.
+    pub greeting: Vec<u8>,
+    /// The longest message that is echoed, 1 to [`MAX_MESSAGE`] bytes. Default: 1000.
+    pub max_read: usize,
+    /// How many established connections may wait to be accepted, per listener: at least 1, at most
+    /// `i32::MAX`. The kernel clamps it to `net.core.somaxconn`. Default: 4096, which is what Linux
+    /// clamps to since 5.4 (listen(2)).
+    pub backlog: u32,
+    /// How long to wait for the client's FIN behind the echo. Traffic does not extend it. Zero
+    /// closes at once, as the course's sample does: a client that sends more than one message then
+    /// risks a reset in place of its echo. Default: 2 s.
+    pub linger: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: vec![Address::Tcp {
+                host: "127.0.0.1".into(),
+                port: 8000,
+            }],
+            greeting: b"hello\n".to_vec(),
+            max_read: 1000,
+            backlog: 4096,
+            linger: Duration::from_secs(2),
+        }
+    }
+}
+
+impl Config {
+    /// Refuses what lies outside the limits that the fields document.
+    pub(crate) fn validate(&self) -> io::Result<()> {
+        let fault = if self.listen.is_empty() {
+            "no address to listen on".to_owned()
+        } else if self.greeting.len() > MAX_MESSAGE {
+            format!(
+                "a greeting of {} bytes, longer than {MAX_MESSAGE}",
+                self.greeting.len()
+            )
+        } else if !(1..=MAX_MESSAGE).contains(&self.max_read) {
+            format!("a max_read of {}, not 1 to {MAX_MESSAGE}", self.max_read)
+        } else if i32::try_from(self.backlog).map_or(true, |backlog| backlog < 1) {
+            format!("a backlog of {}, not 1 to {}", self.backlog, i32::MAX)
+        } else {
+            return Ok(());
+        };
+        Err(io::Error::new(io::ErrorKind::InvalidInput, fault))
+    }
+}

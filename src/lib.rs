@@ -9,6 +9,7 @@ compile_error!("hello-echo is written against Linux: epoll's edges and accept4")
 
 mod address;
 mod config;
+mod connection;
 pub mod session;
 
 pub use address::{Address, LocalAddr, ParseAddressError};

@@ -1,0 +1,415 @@
+//! Drives one [`Session`] over a socket, and is the one judge of a peer's errors.
+//!
+//! # Why no edge is lost
+//!
+//! mio reports a socket once when it *becomes* ready (`EPOLLET`). [`Connection::drive`] may
+//! therefore stop only where another report is certain:
+//! - at `WouldBlock`: the kernel reports the socket when that changes;
+//! - behind a receive that came back short, unless the event said that the peer's FIN is here too:
+//!   the queue was empty then, so whatever comes next makes a new edge (epoll(7), question 9; a FIN
+//!   that arrives after the event is such an edge, one that arrived before is in the event). Out of
+//!   band data (TCP) or a passed descriptor (Unix) can end a receive early with more behind it:
+//!   the peer's FIN, which comes last, reports that;
+//! - before its first receive, as long as no event has been seen: registering reports what is
+//!   already there;
+//! - anywhere else, if it says [`Progress::Register`]: registering again has the kernel look at the
+//!   socket anew and report it if it is ready.
+
+use std::fmt;
+use std::io;
+use std::net::Shutdown;
+
+use mio::Interest;
+
+use crate::Config;
+use crate::session::{End, Session, Want};
+
+/// What a connection needs of its socket, all of it non-blocking.
+pub(crate) trait Stream {
+    /// As recv(2): 0 is the peer's FIN.
+    fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
+    /// As send(2), and without SIGPIPE.
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
+    /// Sends FIN behind all that was sent.
+    fn half_close(&mut self) -> io::Result<()>;
+}
+
+impl Stream for socket2::Socket {
+    fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        io::Read::read(self, buffer)
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // Rust's start-up code ignores SIGPIPE, but a library does not know who called it.
+        self.send_with_flags(bytes, libc::MSG_NOSIGNAL)
+    }
+
+    fn half_close(&mut self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+}
+
+/// How many system calls a connection may make in one turn before the others have theirs. An
+/// exchange takes three; what needs more is a peer that sends faster than we discard, and this
+/// bounds its share to 16 receives of [`Server`](crate::Server)'s scratch buffer, 1 MiB.
+const CALLS_PER_TURN: usize = 16;
+
+/// What an event tells about reading. Only a hint: whatever it claims, the calls decide.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Readiness {
+    /// There was no event yet: send, but do not receive.
+    Unknown,
+    /// There was an event; `fin`: the peer has sent its FIN or is gone.
+    Event {
+        /// Whether a receive that comes back short has more behind it: the end.
+        fin: bool,
+    },
+}
+
+/// How far a connection got.
+#[derive(Debug)]
+pub(crate) enum Progress {
+    /// It waits, and its registration will tell.
+    Pending,
+    /// It waits for this, which its registration does not tell or has told already.
+    Register(Interest),
+    /// It is over: close the socket.
+    Done(Reason),
+}
+
+/// Why a connection is over.
+#[derive(Debug)]
+pub(crate) enum Reason {
+    /// The session ran its course.
+    Ended(End),
+    /// The socket failed; a reset, most likely.
+    Failed(io::Error),
+    /// The peer's FIN did not come in time; its echo is out.
+    LingerExpired,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ended(End::Echoed) => f.write_str("echoed"),
+            Self::Ended(End::LeftEarly) => f.write_str("left early"),
+            Self::Failed(e) => write!(f, "failed: {e}"),
+            Self::LingerExpired => f.write_str("echoed, but its FIN did not come in time"),
+        }
+    }
+}
+
+/// One client: a socket, and where it stands in the protocol.
+#[derive(Debug)]
+pub(crate) struct Connection<S> {
+    stream: S,
+    session: Session,
+}
+
+impl<S: Stream> Connection<S> {
+    pub(crate) fn new(stream: S, config: &Config) -> Self {
+        Self {
+            stream,
+            session: Session::new(config),
+        }
+    }
+
+    pub(crate) fn stream(&self) -> &S {
+        &self.stream
+    }
+
+    /// What it waits for. Derived from where it stands, stored nowhere.
+    pub(crate) fn interest(&self) -> Interest {
+        if self.session.wants_to_send() {
+            Interest::WRITABLE
+        } else {
+            Interest::READABLE
+        }
+    }
+
+    /// Whether its echo is out and only the peer's FIN is awaited.
+    pub(crate) fn is_lingering(&self) -> bool {
+        self.session.is_lingering()
+    }
+
+    /// Takes the session as far as it goes now. Nothing in `scratch` is needed afterwards.
+    pub(crate) fn drive(
+        &mut self,
+        config: &Config,
+        scratch: &mut [u8],
+        readiness: Readiness,
+    ) -> Progress {
+        let registered = self.interest();
+        let stopped = self.advance(config, scratch, readiness);
+        self.session.keep(scratch);
+        match stopped {
+            Stop::Done(reason) => Progress::Done(reason),
+            Stop::Waiting if self.interest() == registered => Progress::Pending,
+            Stop::Waiting | Stop::OutOfCalls => Progress::Register(self.interest()),
+        }
+    }
+
+    fn advance(&mut self, config: &Config, scratch: &mut [u8], readiness: Readiness) -> Stop {
+        let (mut readable, fin) = match readiness {
+            Readiness::Unknown => (false, false),
+            Readiness::Event { fin } => (true, fin),
+        };
+        for _ in 0..CALLS_PER_TURN {
+            let outcome = match self.session.want(config, scratch) {
+                Want::Send(bytes) => match self.stream.send(bytes) {
+                    Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+                    sent => sent.map(|n| self.session.handle_sent(n, config)),
+                },
+                Want::Receive if !readable => return Stop::Waiting,
+                Want::Receive => self.stream.recv(scratch).map(|n| {
+                    readable = fin || n == scratch.len();
+                    self.session.handle_received(n, config);
+                }),
+                Want::HalfClose => match self.stream.half_close() {
+                    // shutdown(2) knows no EAGAIN, and no edge would follow one.
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => Err(io::Error::other(e)),
+                    half_closed => half_closed.map(|()| self.session.handle_half_closed()),
+                },
+                Want::Close(end) => return Stop::Done(Reason::Ended(end)),
+            };
+            match outcome {
+                Ok(()) => {}
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Stop::Waiting,
+                Err(e) => return Stop::Done(Reason::Failed(e)),
+            }
+        }
+        Stop::OutOfCalls
+    }
+}
+
+/// Why [`Connection::advance`] went no further.
+enum Stop {
+    Waiting,
+    OutOfCalls,
+    Done(Reason),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SCRATCH: usize = 4;
+    /// What the peer sends, in this order, however it is cut; more of it than a message may have.
+    const PEER: &[u8] = b"abcdefghijklmnopqrstuvwxyz";
+
+    /// How one call on the socket turns out.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Outcome {
+        /// As much as the buffer holds; FIN sent.
+        All,
+        /// One byte of it, or none where none is possible: 0 is the peer's FIN.
+        One,
+        Zero,
+        WouldBlock,
+        Interrupted,
+        Reset,
+    }
+    use Outcome::*;
+    const OUTCOMES: [Outcome; 6] = [All, One, Zero, WouldBlock, Interrupted, Reset];
+
+    /// A socket that does what its script says and notes what was done to it.
+    struct Scripted<'a> {
+        script: std::slice::Iter<'a, Outcome>,
+        used_up: bool,
+        sent: Vec<u8>,
+        received: usize,
+        /// How much the first receive brought.
+        first: usize,
+        half_closed: bool,
+        /// Invariant: why a connection that waits now to send, or to receive, would be told.
+        send_edge: bool,
+        recv_edge: bool,
+    }
+
+    impl Scripted<'_> {
+        fn call(&mut self, all: usize) -> io::Result<usize> {
+            let Some(outcome) = self.script.next() else {
+                self.used_up = true;
+                return Err(io::ErrorKind::Other.into());
+            };
+            match outcome {
+                All => Ok(all),
+                One => Ok(all.min(1)),
+                Zero => Ok(0),
+                WouldBlock => Err(io::ErrorKind::WouldBlock.into()),
+                Interrupted => Err(io::ErrorKind::Interrupted.into()),
+                Reset => Err(io::ErrorKind::ConnectionReset.into()),
+            }
+        }
+    }
+
+    impl Stream for Scripted<'_> {
+        fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            assert!(
+                self.sent.starts_with(b"hi"),
+                "received before the greeting was out"
+            );
+            let outcome = self.call(buffer.len());
+            if let Ok(n) = outcome {
+                buffer[..n].copy_from_slice(&PEER[self.received..self.received + n]);
+                if self.received == 0 {
+                    self.first = n;
+                }
+                self.received += n;
+            }
+            self.recv_edge = match &outcome {
+                Ok(n) => *n < buffer.len(),
+                Err(e) => e.kind() == io::ErrorKind::WouldBlock,
+            };
+            outcome
+        }
+
+        fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            assert!(!bytes.is_empty() && !self.half_closed);
+            let outcome = self.call(bytes.len());
+            self.sent
+                .extend_from_slice(&bytes[..*outcome.as_ref().unwrap_or(&0)]);
+            let full = |e: &io::Error| e.kind() == io::ErrorKind::WouldBlock;
+            self.send_edge = outcome.as_ref().is_err_and(full);
+            outcome
+        }
+
+        fn half_close(&mut self) -> io::Result<()> {
+            assert!(
+                !std::mem::replace(&mut self.half_closed, true),
+                "half-closed twice"
+            );
+            self.call(0)
+                .map(|_| ())
+                .inspect_err(|_| self.half_closed = false)
+        }
+    }
+
+    fn config() -> Config {
+        Config {
+            greeting: b"hi".to_vec(),
+            max_read: 3,
+            ..Config::default()
+        }
+    }
+
+    /// Plays one script against a connection that is driven again whenever it waits, as the server
+    /// does. Returns whether the connection wanted more than the script has.
+    fn play(script: &[Outcome], fin: bool) -> bool {
+        let config = config();
+        let stream = Scripted {
+            script: script.iter(),
+            used_up: false,
+            sent: vec![],
+            received: 0,
+            first: 0,
+            half_closed: false,
+            send_edge: false,
+            recv_edge: false,
+        };
+        let mut connection = Connection::new(stream, &config);
+        let mut readiness = Readiness::Unknown;
+        let done = loop {
+            let mut scratch = [b'!'; SCRATCH];
+            let registered = connection.interest();
+            let progress = connection.drive(&config, &mut scratch, readiness);
+            let stream = &connection.stream;
+            match progress {
+                Progress::Done(reason) => break reason,
+                // Only a registration for the other direction, or none yet, excuses a missing edge.
+                Progress::Pending => assert!(
+                    matches!(readiness, Readiness::Unknown)
+                        || registered.is_writable() && stream.send_edge
+                        || registered.is_readable() && stream.recv_edge,
+                    "a lost edge after {script:?}"
+                ),
+                Progress::Register(interest) => assert_eq!(interest, connection.interest()),
+            }
+            readiness = Readiness::Event { fin };
+        };
+        let Connection { stream, session } = connection;
+        let message = &PEER[..stream.first.min(config.max_read)];
+        let owed = [&config.greeting[..], message].concat();
+        let said = format!(
+            "{script:?} sent {:?}, {done}",
+            String::from_utf8_lossy(&stream.sent)
+        );
+        assert!(
+            owed.starts_with(&stream.sent),
+            "not a prefix of what is owed: {said}"
+        );
+        assert!(
+            !stream.half_closed || stream.sent == owed,
+            "half-closed too early: {said}"
+        );
+        match done {
+            Reason::Ended(End::Echoed) => assert!(stream.half_closed, "{said}"),
+            Reason::Ended(End::LeftEarly) => assert_eq!(stream.received, 0, "{said}"),
+            Reason::Failed(_) | Reason::LingerExpired => {
+                assert!(!matches!(session, Session::Closed(_)), "{said}");
+            }
+        }
+        if !stream.used_up {
+            assert_eq!(stream.script.len(), 0, "the script is not used up: {said}");
+        }
+        stream.used_up
+    }
+
+    /// Every script of at most `depth` outcomes, each extended only where the connection asks.
+    fn explore(script: &mut Vec<Outcome>, depth: usize, fin: bool) -> usize {
+        if !play(script, fin) || script.len() == depth {
+            return 1;
+        }
+        let mut scripts = 1;
+        for outcome in OUTCOMES {
+            script.push(outcome);
+            scripts += explore(script, depth, fin);
+            script.pop();
+        }
+        scripts
+    }
+
+    #[test]
+    fn every_outcome_of_every_call() {
+        for fin in [false, true] {
+            let scripts = explore(&mut vec![], 8, fin);
+            assert!(scripts > 50_000, "only {scripts} scripts");
+        }
+    }
+
+    #[test]
+    fn a_flooding_peer_has_its_share_and_no_more() {
+        struct Flood(usize);
+        impl Stream for Flood {
+            fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                self.0 += 1;
+                Ok(buffer.len())
+            }
+            fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                Ok(bytes.len())
+            }
+            fn half_close(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let config = Config::default();
+        let mut connection = Connection::new(Flood(0), &config);
+        let event = Readiness::Event { fin: false };
+        let progress = connection.drive(&config, &mut [0; SCRATCH], event);
+        assert!(
+            matches!(progress, Progress::Register(Interest::READABLE)),
+            "{progress:?}"
+        );
+        assert_eq!(
+            connection.stream.0,
+            CALLS_PER_TURN - 3,
+            "all calls but greet, echo, FIN"
+        );
+    }
+
+    #[test]
+    fn a_write_of_nothing_is_an_error() {
+        assert!(!play(&[Zero], false));
+    }
+}

@@ -8,7 +8,7 @@ use crate::Address;
 /// The longest greeting and the largest [`Config::max_read`], in bytes: 1 MiB.
 pub const MAX_MESSAGE: usize = 1 << 20;
 
-/// The settings of a server. [`Config::default`] is the server of the course.
+/// The settings of a [`Server`](crate::Server). [`Config::default`] is the server of the course.
 ///
 /// ```
 /// let mut config = hello_echo::Config::default();

@@ -1,5 +1,72 @@
 //! A TCP server that greets every client with `hello\n`, reads up to 1000 bytes, echoes them and
 //! closes: the first server of every sockets course, on one thread, for any number of clients.
+//!
+//! It is a program first (`cargo run --release`), and this library is what the program is made of:
+//! a reactor to read, to embed or to test. [`Server::bind`] listens, [`Server::run`] serves, and
+//! [`Server::turn`] is one round of it:
+//!
+//! ```
+//! use std::io::{Read, Write};
+//! use std::net::{Shutdown, TcpStream};
+//! use std::time::Duration;
+//!
+//! use hello_echo::{Config, LocalAddr, Server};
+//!
+//! let mut config = Config::default();
+//! config.listen = vec!["127.0.0.1:0".parse()?]; // port 0: any that is free
+//! let mut server = Server::bind(&config)?;
+//! let LocalAddr::Tcp(address) = server.local_addrs()[0].clone() else { unreachable!() };
+//!
+//! let mut client = TcpStream::connect(address)?;
+//! client.write_all(b"hi back atcha\n")?;
+//! client.shutdown(Shutdown::Write)?;
+//!
+//! server.turn(Some(Duration::from_secs(1)))?; // accepts and greets
+//! server.turn(Some(Duration::from_secs(1)))?; // reads, echoes, sees the end, closes
+//! assert_eq!(server.clients(), 0);
+//!
+//! let mut received = String::new();
+//! client.read_to_string(&mut received)?;
+//! assert_eq!(received, "hello\nhi back atcha\n");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # One turn
+//!
+//! ```text
+//!             ┌────────────────────────────────────────────────────────────────┐
+//!             ▼                                                                │
+//!     ┌──────────────┐  events  ┌──────────────────┐    ┌────────┐   ┌─────────┴─┐
+//!     │ poll: sleep  ├─────────►│ drive each client├───►│ expire ├──►│  accept,  │
+//!     │ till needed  │          │ as far as it goes│    │ the due│   │   greet   │
+//!     └──────────────┘          └────────┬─────────┘    └────────┘   └───────────┘
+//!                                        │ by value: Pending, Register(interest), Done(reason)
+//!                                        ▼
+//!                         leave, register again, or close
+//! ```
+//!
+//! The rooms, in the order in which data flows: `server` (the poll, the table, the turn) accepts
+//! through `listener`, decided by `accept`, and drives each `connection` (the socket's side), which
+//! asks its [`session`] (the protocol, without a socket or a clock) what to do. `deadlines` knows
+//! who is due.
+//!
+//! # Invariants
+//!
+//! - **No stale token.** Accepting is last in a turn, so a key that was freed in a batch is never
+//!   handed out within it; an event for a vacant key is ignored.
+//! - **No lost edge.** Whoever stops before `WouldBlock` has a reason why another edge will come, or
+//!   registers again, which makes one.
+//! - **An idle client costs one slab entry** of at most 40 bytes, and no buffer. A compile-time
+//!   assertion holds that. All clients share one scratch buffer, and a heap buffer exists only for
+//!   what the kernel would not take yet.
+//! - **Bounded work.** Events, accepts, expiries and the calls for one client are all bounded per
+//!   turn, so nobody waits for somebody else's flood.
+//! - **Three circles of errors.** Starting up: one line and an exit code. Accepting: on to the next,
+//!   or a pause that always ends; only a broken listener is fatal. A peer: its connection ends.
+//!
+//! # Not here
+//!
+//! TLS, UDP, HTTP, several threads, allow lists. One process is one reactor on one core.
 
 // A test may panic; that is how it fails.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
@@ -7,10 +74,15 @@
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 compile_error!("hello-echo is written against Linux: epoll's edges and accept4");
 
+mod accept;
 mod address;
 mod config;
 mod connection;
+mod deadlines;
+mod listener;
+mod server;
 pub mod session;
 
 pub use address::{Address, LocalAddr, ParseAddressError};
 pub use config::{Config, MAX_MESSAGE};
+pub use server::Server;

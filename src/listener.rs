@@ -1,0 +1,150 @@
+//! A listening socket: how it is made, how it accepts, what it leaves behind.
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+
+use libc::c_int;
+use mio::event::Source;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use crate::{Address, LocalAddr};
+
+/// One listening socket, TCP or Unix: a stream socket is all that the server needs to know.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    socket: Socket,
+    local_addr: LocalAddr,
+    /// Device and inode of a Unix socket's file, to remove ours and nobody else's in the end.
+    file: Option<(u64, u64)>,
+}
+
+impl Listener {
+    /// Listens on `address`. A name is bound at the first of its addresses that can be bound.
+    ///
+    /// # Errors
+    /// One line that names the address and the reason: it does not resolve, it is in use, it is
+    /// not ours, the port needs privileges, the path is too long or is no socket, ...
+    pub(crate) fn bind(address: &Address, backlog: u32) -> io::Result<Self> {
+        let bound = match address {
+            Address::Tcp { host, port } => Self::bind_tcp(host, *port, backlog),
+            Address::Unix(path) => Self::bind_unix(path, backlog),
+        };
+        bound.map_err(|e| io::Error::new(e.kind(), format!("cannot listen on {address}: {e}")))
+    }
+
+    fn bind_tcp(host: &str, port: u16, backlog: u32) -> io::Result<Self> {
+        let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for address in (host, port).to_socket_addrs()? {
+            match Self::listen_tcp(address, backlog) {
+                Ok(listener) => return Ok(listener),
+                Err(e) => failed = e,
+            }
+        }
+        Err(failed)
+    }
+
+    fn listen_tcp(address: SocketAddr, backlog: u32) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        if address.ip().is_ipv6() && address.ip().is_unspecified() {
+            // Dual-stack whatever net.ipv6.bindv6only says: `[::]` means everybody.
+            socket.set_only_v6(false)?;
+        }
+        // The server is the side that sends FIN first, so its port is full of TIME_WAIT when it
+        // restarts; without this, bind(2) refuses it for a minute.
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        listen(&socket, backlog)?;
+        let local = socket.local_addr()?.as_socket().unwrap_or(address);
+        Ok(Self {
+            socket,
+            local_addr: LocalAddr::Tcp(local),
+            file: None,
+        })
+    }
+
+    fn bind_unix(path: &Path, backlog: u32) -> io::Result<Self> {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        let address = SockAddr::unix(path)?;
+        match socket.bind(&address) {
+            Err(e) if e.kind() == io::ErrorKind::AddrInUse && is_stale(path) => {
+                std::fs::remove_file(path)?;
+                socket.bind(&address)?;
+            }
+            bound => bound?,
+        }
+        listen(&socket, backlog)?;
+        let file = std::fs::symlink_metadata(path)?;
+        Ok(Self {
+            socket,
+            local_addr: LocalAddr::Unix(path.to_owned()),
+            file: Some((file.dev(), file.ino())),
+        })
+    }
+
+    /// The address it is bound to.
+    pub(crate) fn local_addr(&self) -> &LocalAddr {
+        &self.local_addr
+    }
+
+    /// Takes one connection off the queue, non-blocking and close-on-exec from its first moment
+    /// on: accept4(2) saves the three calls that would set that afterwards.
+    pub(crate) fn accept(&self) -> io::Result<(Socket, SockAddr)> {
+        self.socket
+            .accept4(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC)
+    }
+
+    /// Asks for an edge whenever a connection arrives, and for one now if some are waiting.
+    pub(crate) fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
+        SourceFd(&self.socket.as_raw_fd()).register(registry, token, Interest::READABLE)
+    }
+
+    /// Asks for the edge anew: if connections are waiting, it comes at the next poll.
+    ///
+    /// This is what `EPOLL_CTL_MOD` does (it polls the file and queues it if it is ready), and it
+    /// makes every early end of a run of accepts safe. Cheaper, too, than the accept4 that finds
+    /// the queue empty: the kernel makes a descriptor and a file for that first.
+    pub(crate) fn rearm(&self, registry: &Registry, token: Token) -> io::Result<()> {
+        SourceFd(&self.socket.as_raw_fd()).reregister(registry, token, Interest::READABLE)
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let (LocalAddr::Unix(path), Some(ours)) = (&self.local_addr, self.file) {
+            let file = std::fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()));
+            if file.is_ok_and(|there| there == ours) {
+                let _ = std::fs::remove_file(path);
+            }
+        }
+    }
+}
+
+/// Non-blocking, or a connection that is reset between its edge and our accept4 would block us.
+fn listen(socket: &Socket, backlog: u32) -> io::Result<()> {
+    socket.set_nonblocking(true)?;
+    socket.listen(c_int::try_from(backlog).unwrap_or(c_int::MAX))
+}
+
+/// Whether `path` is a Unix socket that nobody listens on: what a killed server leaves behind.
+fn is_stale(path: &Path) -> bool {
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+    let knock = || {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        // A blocking connect(2) waits while the backlog of a busy server is full.
+        socket.set_nonblocking(true)?;
+        socket.connect(&SockAddr::unix(path)?)
+    };
+    is_socket && knock().is_err_and(|e: io::Error| e.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+/// What the kernel makes of a backlog: listen(2) clamps it to `net.core.somaxconn`, silently.
+pub(crate) fn effective_backlog(backlog: u32) -> u32 {
+    let somaxconn = std::fs::read_to_string("/proc/sys/net/core/somaxconn");
+    let somaxconn = somaxconn.ok().and_then(|text| text.trim().parse().ok());
+    backlog.min(somaxconn.unwrap_or(u32::MAX))
+}

@@ -76,6 +76,7 @@ compile_error!("hello-echo is written against Linux: epoll's edges and accept4")
 
 mod accept;
 mod address;
+pub mod cli;
 mod config;
 mod connection;
 mod deadlines;

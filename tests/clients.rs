@@ -1,0 +1,147 @@
+//! The clients that people really use, against the shipped binary.
+
+#![allow(clippy::unwrap_used, reason = "that is how a test fails")]
+
+mod util;
+
+use util::{Client, Server, TempPath, have};
+
+const LINE: &str = "hi back atcha\n";
+
+/// Starts the client, has it send a line once it was greeted, and lets it end by itself.
+///
+/// `fin`: its input ends behind the line, so it may send FIN. Otherwise only the server's FIN can
+/// end its output.
+fn check(program: &str, arguments: &[&str], fin: bool) {
+    let mut client = Client::start(program, arguments);
+    client.expect("hello\n").send(LINE.as_bytes());
+    if fin {
+        client.end_input();
+    }
+    let (output, status) = client.finish();
+    assert_eq!(output, format!("hello\n{LINE}"), "{program} {arguments:?}");
+    assert!(status.success(), "{program} {arguments:?}: {status}");
+}
+
+/// As [`check`], with everything sent at once, before the greeting is seen.
+fn check_piped(program: &str, arguments: &[&str]) {
+    let mut client = Client::start(program, arguments);
+    client.send(LINE.as_bytes()).end_input();
+    let (output, status) = client.finish();
+    assert_eq!(output, format!("hello\n{LINE}"), "{program} {arguments:?}");
+    assert!(status.success(), "{program} {arguments:?}: {status}");
+}
+
+/// OpenBSD's nc, by its own name: `nc` may be any of three.
+#[test]
+fn openbsd_nc() {
+    if !have("nc.openbsd") {
+        return;
+    }
+    let server = Server::start(&[]);
+    let port = server.address().port().to_string();
+    // Without -N it sends no FIN before it has the server's; it stays until its input ends.
+    check("nc.openbsd", &["127.0.0.1", &port], true);
+    check_piped("nc.openbsd", &["127.0.0.1", &port]);
+    // With -N its FIN follows its input.
+    check("nc.openbsd", &["-N", "127.0.0.1", &port], true);
+    check_piped("nc.openbsd", &["-N", "127.0.0.1", &port]);
+}
+
+#[test]
+fn openbsd_nc_over_a_unix_socket() {
+    if !have("nc.openbsd") {
+        return;
+    }
+    let path = TempPath::new("nc.sock");
+    let _server = Server::start_listening(1, &["-l", &format!("unix:{}", path.as_str())]);
+    check("nc.openbsd", &["-U", path.as_str()], true);
+    check_piped("nc.openbsd", &["-N", "-U", path.as_str()]);
+}
+
+#[test]
+fn nmap_ncat() {
+    if !have("ncat") {
+        return;
+    }
+    let server = Server::start(&[]);
+    let port = server.address().port().to_string();
+    check("ncat", &["127.0.0.1", &port], true);
+    check("ncat", &["127.0.0.1", &port], false);
+    check_piped("ncat", &["127.0.0.1", &port]);
+    check_piped("ncat", &["--no-shutdown", "127.0.0.1", &port]);
+}
+
+#[test]
+fn socat() {
+    if !have("socat") {
+        return;
+    }
+    let server = Server::start(&[]);
+    let target = format!("TCP:{}", server.address());
+    check("socat", &["-", &target], true);
+    check("socat", &["-", &target], false);
+    check_piped("socat", &["-", &target]);
+}
+
+#[test]
+fn bash_dev_tcp() {
+    if !have("bash") {
+        return;
+    }
+    let server = Server::start(&[]);
+    let port = server.address().port();
+    let script = format!(
+        "exec 3<>/dev/tcp/127.0.0.1/{port}; read -r line <&3; echo \"$line\"; \
+         cat <&0 >&3; cat <&3"
+    );
+    check("bash", &["-c", &script], true);
+    let script =
+        format!("exec 3<>/dev/tcp/127.0.0.1/{port}; printf 'hi back atcha\\n' >&3; cat <&3");
+    let (output, status) = Client::start("bash", &["-c", &script]).finish();
+    assert_eq!(output, format!("hello\n{LINE}"));
+    assert!(status.success());
+}
+
+/// Telnet in a terminal of its own, as a person sees it: what is typed is shown by the terminal,
+/// then the echo, then telnet's own word that the server closed.
+#[test]
+fn telnet_in_a_terminal() {
+    if !have("telnet") || !have("script") {
+        return;
+    }
+    let server = Server::start(&[]);
+    let telnet = format!("telnet 127.0.0.1 {}", server.address().port());
+    let mut client = Client::start("script", &["-qec", &telnet, "/dev/null"]);
+    client.expect("hello\r\n").send(b"hi back atcha\r");
+    client.expect("Connection closed by foreign host.");
+    let (output, _) = client.end_input().finish();
+    assert_eq!(
+        output.replace('\r', ""),
+        "Trying 127.0.0.1...\n\
+         Connected to 127.0.0.1.\n\
+         Escape character is '^]'.\n\
+         hello\n\
+         hi back atcha\n\
+         hi back atcha\n\
+         Connection closed by foreign host.\n"
+    );
+}
+
+/// Telnet without a terminal, its input a pipe that stays open.
+#[test]
+fn telnet_in_a_pipe() {
+    if !have("telnet") {
+        return;
+    }
+    let server = Server::start(&[]);
+    let port = server.address().port().to_string();
+    let mut client = Client::start("telnet", &["127.0.0.1", &port]);
+    client.expect("hello").send(LINE.as_bytes()).expect("atcha");
+    let (output, _) = client.finish();
+    let session = output.replace('\r', "");
+    assert!(
+        session.ends_with("'^]'.\nhello\nhi back atcha\n"),
+        "{session}"
+    );
+}

@@ -1,0 +1,226 @@
+//! What goes wrong around the server and must not stop it.
+
+#![allow(clippy::unwrap_used, reason = "that is how a test fails")]
+#![allow(clippy::print_stdout, reason = "shown where a test fails")]
+
+mod util;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use util::{
+    BINARY, PATIENCE, Server, TempPath, assert_echoes, assert_greeted, assert_rest, have, in_time,
+    payload,
+};
+
+/// One failing accept4, whatever its reason, does not strand the client that waits: it is greeted
+/// without a second client to push it.
+#[test]
+fn a_lone_client_outlives_any_error_of_accept() {
+    if !have("strace") {
+        return;
+    }
+    // Of one connection; of the whole system; one that no man page lists.
+    let of_one = [
+        "ECONNABORTED",
+        "EPROTO",
+        "EPERM",
+        "EINTR",
+        "ENETDOWN",
+        "EHOSTUNREACH",
+    ];
+    let of_all = ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"];
+    for errno in of_one.iter().chain(&of_all).chain(&["EXFULL"]) {
+        println!("{errno}");
+        let inject = format!("inject=accept4:error={errno}:when=1..2");
+        let server = Server::spawn(1, &mut strace(&inject));
+        assert_echoes(server.connect(), b"still there?");
+        assert_echoes(server.connect(), b"and now?");
+    }
+}
+
+/// A listener that is none ends the process with one line, instead of a server that looks healthy.
+#[test]
+fn a_broken_listener_is_fatal() {
+    if !have("strace") {
+        return;
+    }
+    let mut command = strace("inject=accept4:error=EBADF");
+    let server = Server::spawn(1, command.stderr(Stdio::piped()));
+    let address = server.address();
+    drop(TcpStream::connect(address));
+    let (status, said) = server.end();
+    assert_eq!(status.code(), Some(1));
+    let line = format!("hello-echo: cannot accept on {address}: Bad file descriptor");
+    assert!(
+        said.starts_with(&line) && said.lines().count() == 1,
+        "{said}"
+    );
+}
+
+/// A client that cannot be registered is lost, and only that one.
+#[test]
+fn a_failing_registration_costs_one_client() {
+    if !have("strace") {
+        return;
+    }
+    // The first epoll_ctl is the listener's.
+    let server = Server::spawn(1, &mut strace("inject=epoll_ctl:error=ENOSPC:when=2"));
+    let mut unlucky = server.connect();
+    assert_greeted(&mut unlucky);
+    assert_rest(&mut unlucky, b"");
+    assert_echoes(server.connect(), b"luckier");
+}
+
+/// Every other call that an exchange makes fails once: that client is lost, the next is served.
+#[test]
+fn a_failing_call_costs_one_client() {
+    if !have("strace") {
+        return;
+    }
+    let faults = [
+        "sendto:error=ECONNRESET",
+        "recvfrom:error=ETIMEDOUT",
+        "shutdown:error=ENOTCONN",
+    ];
+    for fault in faults {
+        println!("{fault}");
+        let server = Server::spawn(1, &mut strace(&format!("inject={fault}:when=1")));
+        let mut unlucky = server.connect();
+        let _ = unlucky.write_all(b"hi");
+        let _ = unlucky.read_to_end(&mut Vec::new());
+        assert_echoes(server.connect(), b"luckier");
+    }
+}
+
+/// Interrupted calls are made again.
+#[test]
+fn interrupted_calls_are_repeated() {
+    if !have("strace") {
+        return;
+    }
+    for call in ["sendto", "recvfrom", "shutdown", "accept4", "epoll_wait"] {
+        println!("{call}");
+        let inject = format!("inject={call}:error=EINTR:when=1+2");
+        let server = Server::spawn(1, &mut strace(&inject));
+        for _ in 0..3 {
+            assert_echoes(server.connect(), b"again");
+        }
+    }
+}
+
+fn strace(inject: &str) -> Command {
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qqq", "-o", "/dev/null", "-e", inject, BINARY, "-qq"]);
+    strace.args(["--listen", "127.0.0.1:0"]);
+    strace
+}
+
+/// More clients than descriptors: those beyond wait in the backlog and are served as others leave.
+/// On the way accept4 fails for want of a descriptor, again and again.
+#[test]
+fn clients_beyond_the_descriptor_limit_wait_for_their_turn() {
+    const CLIENTS: usize = 200;
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -n 40; exec \"$0\" \"$@\"", BINARY, "-qq"]);
+    let server = Server::spawn(1, limited.args(["--listen", "127.0.0.1:0"]));
+    let base = server.descriptors();
+    let clients: Vec<TcpStream> = (0..CLIENTS).map(|_| server.connect()).collect();
+    for (i, mut client) in (1..).zip(clients) {
+        assert_greeted(&mut client);
+        client.write_all(&payload(i, 500)).unwrap();
+        assert_rest(&mut client, &payload(i, 500));
+    }
+    server.assert_descriptors_return_to(base);
+}
+
+/// At the limit nobody leaves for a while; then descriptors come free, and no new client arrives to
+/// make an edge. The one that waits is served all the same.
+#[test]
+fn the_last_in_the_queue_is_not_forgotten() {
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -n 12; exec \"$0\" \"$@\"", BINARY, "-qq"]);
+    let server = Server::spawn(1, limited.args(["--listen", "127.0.0.1:0"]));
+    let mut holders = Vec::new();
+    let last = loop {
+        let mut client = server.connect();
+        client
+            .set_read_timeout(Some(Duration::from_millis(250)))
+            .unwrap();
+        match client.read_exact(&mut [0; 6]) {
+            Ok(()) => holders.push(client),
+            Err(_) => break client,
+        }
+    };
+    assert!(
+        (1..12).contains(&holders.len()),
+        "{} clients with 12 descriptors",
+        holders.len()
+    );
+    last.set_read_timeout(Some(PATIENCE)).unwrap();
+    drop(holders);
+    assert_echoes(last, b"at last");
+}
+
+/// Being stopped and continued interrupts the poll, without any signal handler (signal(7)).
+#[test]
+fn it_may_be_stopped_and_continued() {
+    let server = Server::start(&[]);
+    let mut before = server.connect();
+    assert_greeted(&mut before);
+    for _ in 0..3 {
+        server.signal("STOP");
+        let mut meanwhile = server.connect();
+        meanwhile.write_all(b"meanwhile").unwrap();
+        server.signal("CONT");
+        assert_greeted(&mut meanwhile);
+        assert_rest(&mut meanwhile, b"meanwhile");
+    }
+    before.write_all(b"before").unwrap();
+    assert_rest(&mut before, b"before");
+}
+
+/// While the server does not get to accept, the kernel does, up to the backlog: nobody believes to
+/// be connected and is never greeted (with mio's fixed 128 two thirds of these are).
+#[test]
+fn a_burst_during_a_pause_is_greeted_to_the_last() {
+    const CLIENTS: u64 = 3000;
+    rlimit::increase_nofile_limit(4 * CLIENTS).unwrap();
+    let somaxconn = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+    if somaxconn.trim().parse::<u64>().unwrap() < 4096 {
+        util::skip("net.core.somaxconn is below 4096");
+        return;
+    }
+    let server = Server::start(&[]);
+    server.signal("STOP");
+    let clients: Vec<TcpStream> = (0..CLIENTS).map(|_| server.connect()).collect();
+    server.signal("CONT");
+    for (i, mut client) in (0..).zip(clients) {
+        assert_greeted(&mut client);
+        client.write_all(&payload(i, 100)).unwrap();
+        assert_rest(&mut client, &payload(i, 100));
+    }
+}
+
+/// A stdout or stderr that is closed, or full, stops nothing.
+#[test]
+fn it_serves_without_stdout_and_stderr() {
+    for streams in [">&- 2>&-", ">/dev/full 2>/dev/full"] {
+        println!("{streams}");
+        let path = TempPath::new("mute.sock");
+        let script = format!("exec \"$0\" -v --listen unix:{} {streams}", path.as_str());
+        let mut mute = Command::new("sh");
+        let _server = Server::spawn(0, mute.args(["-c", &script, BINARY]));
+        let client = in_time("it to listen", move || {
+            loop {
+                if let Ok(client) = UnixStream::connect(&path.0) {
+                    return client;
+                }
+            }
+        });
+        assert_echoes(client, b"mute");
+    }
+}

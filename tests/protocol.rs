@@ -1,0 +1,304 @@
+//! The protocol, promised to every client: the shipped binary over loopback.
+
+#![allow(clippy::unwrap_used, reason = "that is how a test fails")]
+#![allow(clippy::print_stdout, reason = "shown where a test fails")]
+
+mod util;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use socket2::SockRef;
+use util::{Peer, Server, assert_echoes, assert_greeted, assert_rest, payload};
+
+/// What one client does to the server, and the echo that it gets behind the greeting and before a
+/// clean end.
+struct Case {
+    what: &'static str,
+    client: fn(&mut TcpStream),
+    echo: &'static [u8],
+}
+
+const CASES: &[Case] = &[
+    Case {
+        what: "a message",
+        client: |s| {
+            assert_greeted(s);
+            s.write_all(b"hi back atcha\n").unwrap();
+        },
+        echo: b"hi back atcha\n",
+    },
+    Case {
+        what: "no newline, no FIN: the server waits for neither",
+        client: |s| {
+            assert_greeted(s);
+            s.write_all(b"h").unwrap();
+        },
+        echo: b"h",
+    },
+    Case {
+        what: "a message before the greeting is read",
+        client: |s| {
+            s.write_all(b"early").unwrap();
+            assert_greeted(s);
+        },
+        echo: b"early",
+    },
+    Case {
+        what: "NULs, 0xFF, half a UTF-8 sequence",
+        client: |s| {
+            assert_greeted(s);
+            s.write_all(b"\0\0\xff\xe2\x82").unwrap();
+        },
+        echo: b"\0\0\xff\xe2\x82",
+    },
+    Case {
+        what: "FIN instead of a message",
+        client: |s| {
+            assert_greeted(s);
+            s.half_close();
+        },
+        echo: b"",
+    },
+    Case {
+        what: "FIN before the greeting is read",
+        client: |s| {
+            s.half_close();
+            assert_greeted(s);
+        },
+        echo: b"",
+    },
+    Case {
+        what: "FIN behind the message",
+        client: |s| {
+            assert_greeted(s);
+            s.write_all(b"the echo is still owed").unwrap();
+            s.half_close();
+        },
+        echo: b"the echo is still owed",
+    },
+    Case {
+        what: "message and FIN before the greeting is read",
+        client: |s| {
+            s.write_all(b"early").unwrap();
+            s.half_close();
+            assert_greeted(s);
+        },
+        echo: b"early",
+    },
+    Case {
+        what: "a second message behind the first",
+        client: |s| {
+            assert_greeted(s);
+            s.write_all(b"one").unwrap();
+            let mut echo = [0; 3];
+            s.read_exact(&mut echo).unwrap();
+            assert_eq!(&echo, b"one");
+            for _ in 0..10 {
+                s.write_all(b"and another one").unwrap();
+            }
+        },
+        echo: b"",
+    },
+];
+
+#[test]
+fn one_read_one_echo_one_clean_end() {
+    let server = Server::start(&[]);
+    let base = server.descriptors();
+    for case in CASES {
+        println!("{}", case.what);
+        let mut stream = server.connect();
+        (case.client)(&mut stream);
+        assert_rest(&mut stream, case.echo);
+    }
+    server.assert_descriptors_return_to(base);
+}
+
+#[test]
+fn every_length_up_to_the_limit() {
+    let server = Server::start(&[]);
+    for length in 1..=1000 {
+        assert_echoes(server.connect(), &payload(1, length));
+    }
+}
+
+#[test]
+fn every_byte_value() {
+    let server = Server::start(&[]);
+    let all: Vec<u8> = (0..=255).collect();
+    assert_echoes(server.connect(), &all);
+    for byte in all {
+        assert_echoes(server.connect(), &[byte]);
+    }
+}
+
+/// The rest is discarded without a reset, which would take the echo with it.
+#[test]
+fn more_than_the_limit_is_cut_to_it() {
+    let server = Server::start(&[]);
+    let base = server.descriptors();
+    for length in [
+        1001, 1460, 1999, 2000, 2001, 60_000, 65_536, 65_537, 5_000_000,
+    ] {
+        for fin in [false, true] {
+            println!("{length} bytes, {}", if fin { "FIN" } else { "no FIN" });
+            let message = payload(2, length);
+            let mut stream = server.connect();
+            assert_greeted(&mut stream);
+            stream.write_all(&message).unwrap();
+            if fin {
+                stream.half_close();
+            }
+            assert_rest(&mut stream, &message[..1000]);
+        }
+    }
+    server.assert_descriptors_return_to(base);
+}
+
+/// The limit itself is a setting; 1 and the maximum are its ends.
+#[test]
+fn max_read_is_where_the_echo_ends() {
+    for (max_read, length) in [
+        (1, 1),
+        (1, 500),
+        (999, 1000),
+        (1001, 1001),
+        (1 << 20, 50_000),
+    ] {
+        let server = Server::start(&["--max-read", &max_read.to_string()]);
+        let message = payload(3, length);
+        let mut stream = server.connect();
+        assert_greeted(&mut stream);
+        stream.write_all(&message).unwrap();
+        assert_rest(&mut stream, &message[..length.min(max_read)]);
+    }
+}
+
+#[test]
+fn the_greeting_is_what_was_asked_for() {
+    for (text, greeting) in [
+        ("", &b""[..]),
+        (r"\x00\xff\\\r\n", b"\0\xff\\\r\n"),
+        ("no 7", b"no 7"),
+    ] {
+        let server = Server::start(&["--greeting", text]);
+        let mut stream = server.connect();
+        stream.write_all(b"hi").unwrap();
+        assert_rest(&mut stream, &[greeting, b"hi"].concat());
+        let mut silent = server.connect();
+        silent.half_close();
+        assert_rest(&mut silent, greeting);
+    }
+}
+
+/// A thousand at once, and each gets its own bytes.
+#[test]
+fn a_thousand_clients_at_once() {
+    const CLIENTS: u64 = 1000;
+    rlimit::increase_nofile_limit(4 * CLIENTS).unwrap();
+    let server = Server::start(&[]);
+    let base = server.descriptors();
+    let mut clients: Vec<(u64, TcpStream)> = (0..CLIENTS).map(|i| (i, server.connect())).collect();
+    for (_, stream) in &mut clients {
+        assert_greeted(stream);
+    }
+    assert_eq!(server.descriptors(), base + clients.len());
+    for (i, stream) in &mut clients {
+        stream.write_all(&payload(*i, 1 + *i as usize)).unwrap();
+    }
+    for (i, stream) in clients.iter_mut().rev() {
+        assert_rest(stream, &payload(*i, 1 + *i as usize));
+    }
+    drop(clients);
+    server.assert_descriptors_return_to(base);
+}
+
+/// A reset ends that one connection, at whatever moment, and touches nothing else.
+#[test]
+fn a_reset_in_every_phase_is_that_clients_own() {
+    type Phase = (&'static str, fn(&mut TcpStream));
+    let phases: [Phase; 6] = [
+        ("at once", |_| {}),
+        ("greeted", |s| assert_greeted(s)),
+        ("message sent, greeting unread", |s| {
+            s.write_all(b"message").unwrap()
+        }),
+        ("message sent, echo unread", |s| {
+            assert_greeted(s);
+            s.write_all(b"message").unwrap();
+        }),
+        ("echoed", |s| {
+            assert_greeted(s);
+            s.write_all(b"message").unwrap();
+            assert_rest(s, b"message");
+        }),
+        ("half-closed", |s| {
+            s.write_all(b"message").unwrap();
+            s.half_close();
+        }),
+    ];
+    let server = Server::start(&[]);
+    let base = server.descriptors();
+    let mut bystander = server.connect();
+    for (phase, conduct) in phases {
+        println!("{phase}");
+        for _ in 0..100 {
+            let mut stream = server.connect();
+            conduct(&mut stream);
+            SockRef::from(&stream)
+                .set_linger(Some(Duration::ZERO))
+                .unwrap();
+            drop(stream);
+        }
+        server.assert_serves();
+    }
+    assert_greeted(&mut bystander);
+    bystander.write_all(b"and me?").unwrap();
+    assert_rest(&mut bystander, b"and me?");
+    drop(bystander);
+    server.assert_descriptors_return_to(base);
+}
+
+/// The server's FIN is right behind the echo. Its socket stays for the client's FIN, but not longer
+/// than asked for, whether the client is silent or goes on sending.
+#[test]
+fn lingering_ends_in_time() {
+    let server = Server::start(&["--linger", "200ms"]);
+    let base = server.descriptors();
+    let mut silent = server.connect();
+    assert_echoes(&mut silent, b"and then nothing");
+    let mut endless = server.connect();
+    assert_greeted(&mut endless);
+    let sent = (0..)
+        .map(|_| endless.write_all(&[b'x'; 100_000]))
+        .find(Result::is_err);
+    assert_ne!(
+        sent.unwrap().unwrap_err().kind(),
+        std::io::ErrorKind::WouldBlock,
+        "cut off"
+    );
+    server.assert_descriptors_return_to(base);
+}
+
+impl<P: Peer> Peer for &mut P {
+    fn half_close(&self) {
+        (**self).half_close();
+    }
+}
+
+/// Without lingering a client that sends one message has it echoed all the same.
+#[test]
+fn linger_0_closes_at_once() {
+    let server = Server::start(&["--linger", "0"]);
+    let base = server.descriptors();
+    let clients: Vec<TcpStream> = (0..10).map(|_| server.connect()).collect();
+    for mut client in &clients {
+        assert_greeted(&mut client);
+        client.write_all(b"course sample").unwrap();
+        assert_rest(&mut client, b"course sample");
+    }
+    server.assert_descriptors_return_to(base);
+    drop(clients);
+}

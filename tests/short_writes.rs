@@ -1,0 +1,116 @@
+//! Real short writes: a peer that does not read until the socket buffers are full.
+
+#![allow(clippy::unwrap_used, reason = "that is how a test fails")]
+
+mod util;
+
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use hello_echo::{Address, Config, MAX_MESSAGE};
+use socket2::{Domain, Socket, Type};
+use util::{Peer, Server, TempPath, have, in_time, payload, skip};
+
+/// Sends a message before reading anything, then reads everything: the greeting was stuck until
+/// then, so the message has arrived in one piece and its echo gets stuck as well.
+fn assert_all_of_it_comes(mut stream: impl Peer, greeting: &[u8], message: &[u8]) {
+    stream.write_all(message).unwrap();
+    // In pieces, as a slow reader would: every one makes a little room.
+    let mut received = vec![0; greeting.len() + message.len()];
+    for chunk in received.chunks_mut(1777) {
+        stream.read_exact(chunk).unwrap();
+    }
+    assert!(received == [greeting, message].concat());
+    assert_eq!(
+        stream.read(&mut [0]).unwrap(),
+        0,
+        "something behind the echo"
+    );
+}
+
+/// Needs nothing of the system: a Unix socket takes `net.core.wmem_default` (208 KiB) and no more
+/// until its reader reads, and this greeting has a megabyte.
+#[test]
+fn over_a_unix_socket() {
+    let path = TempPath::new("short.sock");
+    let mut config = Config::default();
+    config.listen = vec![Address::Unix(path.0.clone())];
+    config.greeting = payload(1, MAX_MESSAGE);
+    config.max_read = MAX_MESSAGE;
+    let mut server = hello_echo::Server::bind(&config).unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let turning = std::thread::spawn({
+        let stop = stop.clone();
+        move || {
+            while !stop.load(Ordering::Relaxed) {
+                server.turn(Some(Duration::from_millis(10))).unwrap();
+            }
+            server.clients()
+        }
+    });
+    in_time("the short writes", move || {
+        let clients: Vec<_> = (0..8)
+            .map(|_| UnixStream::connect(&path.0).unwrap())
+            .collect();
+        for (i, client) in (2..).zip(clients) {
+            assert_all_of_it_comes(client, &config.greeting, &payload(i, 100_000));
+        }
+    });
+    stop.store(true, Ordering::Relaxed);
+    assert_eq!(in_time("the server", || turning.join().unwrap()), 0);
+}
+
+/// The same over TCP, where the buffers must be made small first: in a network namespace that this
+/// test makes for itself and fills with [`in_the_namespace`].
+#[test]
+fn over_tcp_with_small_buffers() {
+    let unshare = ["--user", "--map-root-user", "--net"];
+    let may = |status: std::process::ExitStatus| status.success();
+    if !have("unshare") || !have("ip") {
+        return;
+    }
+    let probe = Command::new("unshare")
+        .args(unshare)
+        .arg("true")
+        .stderr(Stdio::null())
+        .status();
+    if !probe.is_ok_and(may) {
+        skip("no network namespace may be made here");
+        return;
+    }
+    let script = "ip link set lo up && \
+                  echo 4096 4096 4096 > /proc/sys/net/ipv4/tcp_wmem && exec \"$0\" \"$@\"";
+    let output = Command::new("unshare")
+        .args(unshare)
+        .args(["sh", "-c", script])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "in_the_namespace", "--ignored"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{output:?}"
+    );
+}
+
+#[test]
+#[ignore = "it needs the small buffers that over_tcp_with_small_buffers makes for it"]
+fn in_the_namespace() {
+    let greeting = "g".repeat(100_000);
+    let options = ["--max-read", "1048576", "--greeting", &greeting];
+    let server = Server::start(&options);
+    for length in [20_000, 60_000] {
+        // Room for the whole message on its way out, next to none for what comes back.
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_send_buffer_size(200_000).unwrap();
+        socket.set_recv_buffer_size(2048).unwrap();
+        socket.connect(&server.address().into()).unwrap();
+        socket.set_read_timeout(Some(util::PATIENCE)).unwrap();
+        let stream = std::net::TcpStream::from(socket);
+        assert_all_of_it_comes(stream, greeting.as_bytes(), &payload(9, length));
+    }
+}

@@ -1,0 +1,363 @@
+//! What the tests share: the shipped binary as a child, peers that check what they get, and tools
+//! that may be absent.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "every test crate uses its own part of this"
+)]
+#![allow(clippy::panic, reason = "that is how a test fails")]
+
+use std::ffi::OsStr;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+/// How long anything may take. Never waited for in full unless something is broken.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The shipped binary, running. Ends with the test.
+pub struct Server {
+    child: Child,
+    /// What it printed behind `listening on `, in order.
+    pub addresses: Vec<String>,
+}
+
+impl Server {
+    /// On a free port of 127.0.0.1, with these options.
+    pub fn start(options: &[&str]) -> Self {
+        Self::start_listening(1, &[&["--listen", "127.0.0.1:0"], options].concat())
+    }
+
+    /// With these options only, which make it listen on `listeners` addresses.
+    pub fn start_listening(listeners: usize, options: &[&str]) -> Self {
+        Self::spawn(listeners, Command::new(BINARY).args(options))
+    }
+
+    /// By `command`, which ends in running the binary.
+    pub fn spawn(listeners: usize, command: &mut Command) -> Self {
+        if !command.get_envs().any(|(name, _)| name == "RUST_LOG") {
+            command.env("RUST_LOG", "warn");
+        }
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let lines = in_time(&format!("{command:?} to listen"), move || {
+            stdout
+                .lines()
+                .take(listeners)
+                .collect::<io::Result<Vec<_>>>()
+        });
+        let address = |line: &String| line.strip_prefix("listening on ").unwrap().to_owned();
+        let addresses: Vec<String> = lines.unwrap().iter().map(address).collect();
+        assert_eq!(addresses.len(), listeners, "{command:?} did not start");
+        Self { child, addresses }
+    }
+
+    /// The address of its first listener, which is TCP.
+    pub fn address(&self) -> SocketAddr {
+        self.addresses[0].parse().unwrap()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Connects with a time limit on every read and write.
+    pub fn connect(&self) -> TcpStream {
+        connect(self.address())
+    }
+
+    /// How many descriptors it has open.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid()))
+            .unwrap()
+            .count()
+    }
+
+    /// Waits until it has as many descriptors as before. Each look is an exchange, which also
+    /// shows that it still serves.
+    pub fn assert_descriptors_return_to(&self, base: usize) {
+        let start = Instant::now();
+        while self.descriptors() != base {
+            assert!(
+                start.elapsed() < PATIENCE,
+                "{} descriptors, not {base}",
+                self.descriptors()
+            );
+            self.assert_serves();
+        }
+    }
+
+    /// One polite exchange.
+    pub fn assert_serves(&self) {
+        assert_echoes(self.connect(), b"still there?");
+    }
+
+    /// A line of its /proc/PID/status, without its name.
+    pub fn status(&self, name: &str) -> String {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .unwrap();
+        line.trim_start_matches(':').trim().to_owned()
+    }
+
+    /// Sends it a signal, by name.
+    pub fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.pid());
+        assert!(
+            Command::new("sh")
+                .args(["-c", &kill])
+                .status()
+                .unwrap()
+                .success(),
+            "{kill}"
+        );
+    }
+
+    /// How it ended by itself, and what it said on a piped stderr.
+    pub fn end(mut self) -> (ExitStatus, String) {
+        let status = end_in_time(&mut self.child);
+        let mut said = String::new();
+        self.child
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut said)
+            .unwrap();
+        (status, said)
+    }
+}
+
+/// How the child ended, which it must do by itself.
+fn end_in_time(child: &mut Child) -> ExitStatus {
+    let start = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        assert!(start.elapsed() < PATIENCE, "it does not end");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // A server under strace or in a namespace is a child of the child: end that one too.
+        let children = format!("/proc/{0}/task/{0}/children", self.pid());
+        let children = std::fs::read_to_string(children).unwrap_or_default();
+        for child in children.split_whitespace() {
+            let _ = Command::new("sh")
+                .args(["-c", &format!("kill -KILL {child}")])
+                .status();
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub const BINARY: &str = env!("CARGO_BIN_EXE_hello-echo");
+
+pub fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap_or_else(|e| panic!("{address}: {e}"));
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// A stream that knows half-closing, TCP or Unix.
+pub trait Peer: Read + Write {
+    fn half_close(&self);
+}
+
+impl Peer for TcpStream {
+    fn half_close(&self) {
+        self.shutdown(Shutdown::Write).unwrap();
+    }
+}
+
+impl Peer for std::os::unix::net::UnixStream {
+    fn half_close(&self) {
+        self.shutdown(Shutdown::Write).unwrap();
+    }
+}
+
+/// The default greeting comes, and nothing else yet.
+pub fn assert_greeted(stream: &mut impl Read) {
+    let mut greeting = [0; 6];
+    stream.read_exact(&mut greeting).unwrap();
+    assert_eq!(&greeting, b"hello\n");
+}
+
+/// What is left to come is exactly this, and then the end; not a reset.
+pub fn assert_rest(stream: &mut impl Read, expected: &[u8]) {
+    let mut rest = Vec::new();
+    let end = stream.read_to_end(&mut rest);
+    let both = || format!("{} bytes instead of {}", rest.len(), expected.len());
+    assert!(end.is_ok(), "{end:?} behind {}", both());
+    assert!(
+        rest == expected,
+        "{}, {:?}",
+        both(),
+        String::from_utf8_lossy(&rest)
+    );
+}
+
+/// One polite exchange: greeting, message, echo, end.
+pub fn assert_echoes(mut stream: impl Peer, message: &[u8]) {
+    assert_greeted(&mut stream);
+    stream.write_all(message).unwrap();
+    assert_rest(&mut stream, message);
+}
+
+/// Bytes that no other seed and no other length has, all values among them.
+pub fn payload(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ length as u64;
+    let mut byte = || {
+        // xorshift64*, whose high bits are the good ones.
+        state = state.max(1);
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        (state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 56) as u8
+    };
+    (0..length).map(|_| byte()).collect()
+}
+
+/// The result of `work`, which must come within [`PATIENCE`].
+pub fn in_time<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || sender.send(work()));
+    receiver
+        .recv_timeout(PATIENCE)
+        .unwrap_or_else(|e| panic!("waited in vain for {what}: {e}"))
+}
+
+/// Whether the tool is there. If it is not, says so on the real stderr, where the test harness
+/// captures nothing; in CI that is a failure.
+pub fn have(tool: &str) -> bool {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&paths).any(|path| path.join(tool).is_file());
+    found || skip(&format!("{tool} is not installed"))
+}
+
+/// Says what is skipped and why. Always false, except in CI, where it panics.
+pub fn skip(why: &str) -> bool {
+    assert!(
+        std::env::var_os("CI").is_none(),
+        "in CI nothing is skipped, but {why}"
+    );
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    let _ = writeln!(io::stderr(), "SKIPPED {test}: {why}");
+    false
+}
+
+/// A real client at work.
+pub struct Client {
+    child: Child,
+    stdin: Option<std::process::ChildStdin>,
+    received: mpsc::Receiver<Vec<u8>>,
+    output: Vec<u8>,
+}
+
+impl Client {
+    pub fn start(program: &str, arguments: &[impl AsRef<OsStr>]) -> Self {
+        let mut child = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|e| panic!("{program}: {e}"));
+        let (sender, received) = mpsc::channel();
+        let mut stdout = child.stdout.take().unwrap();
+        std::thread::spawn(move || {
+            let mut chunk = [0; 4096];
+            while let Ok(n @ 1..) = stdout.read(&mut chunk) {
+                let _ = sender.send(chunk[..n].to_vec());
+            }
+        });
+        let stdin = child.stdin.take();
+        Self {
+            child,
+            stdin,
+            received,
+            output: vec![],
+        }
+    }
+
+    /// Types this.
+    pub fn send(&mut self, text: &[u8]) -> &mut Self {
+        self.stdin.as_mut().unwrap().write_all(text).unwrap();
+        self
+    }
+
+    /// Waits until its output holds this.
+    pub fn expect(&mut self, text: &str) -> &mut Self {
+        while !String::from_utf8_lossy(&self.output).contains(text) {
+            let more = self.received.recv_timeout(PATIENCE);
+            let seen = String::from_utf8_lossy(&self.output);
+            self.output
+                .extend(more.unwrap_or_else(|e| panic!("{e}, no {text:?} in {seen:?}")));
+        }
+        self
+    }
+
+    /// Ends its input.
+    pub fn end_input(&mut self) -> &mut Self {
+        self.stdin = None;
+        self
+    }
+
+    /// All that it printed until it closed its output by itself, and its exit status.
+    pub fn finish(&mut self) -> (String, ExitStatus) {
+        loop {
+            match self.received.recv_timeout(PATIENCE) {
+                Ok(more) => self.output.extend(more),
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+                Err(e) => panic!("{e}, behind {:?}", String::from_utf8_lossy(&self.output)),
+            }
+        }
+        // Its output has ended; ncat stays until its input has, too.
+        self.stdin = None;
+        let status = end_in_time(&mut self.child);
+        (String::from_utf8_lossy(&self.output).into_owned(), status)
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A path for a Unix socket or a file of this test alone, free and removed in the end.
+pub struct TempPath(pub std::path::PathBuf);
+
+impl TempPath {
+    pub fn new(name: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let (process, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(format!("hello-echo-{process}-{count}-{name}"));
+        let _ = std::fs::remove_file(&path);
+        Self(path)
+    }
+
+    pub fn as_str(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for TempPath {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}

@@ -38,42 +38,66 @@ pub fn command() -> Command {
     Command::new("hello-echo")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Greets every client, echoes one message and closes")
+        .next_line_help(true)
         .after_help(
             "An option on the command line wins over its environment variable.\n\
              Logs go to stderr; without -v and -q, RUST_LOG filters them.\n\
              Exit status: 0 done, 1 could not run, 2 wrong usage.",
         )
         .arg(
-            setting("listen", "HELLO_ECHO_LISTEN", "ADDR", "127.0.0.1:8000")
-                .short('l')
-                .action(ArgAction::Append)
-                .value_delimiter(',')
-                .value_parser(value_parser!(Address))
-                .help(
-                    "Where to listen: HOST:PORT, [V6]:PORT or unix:PATH,\n\
-                     repeatable, or several with commas between;\n\
-                     port 0 takes a free one, [::] is IPv4 too",
-                ),
+            setting(
+                "listen",
+                "HELLO_ECHO_LISTEN",
+                "ADDR",
+                "127.0.0.1:8000",
+                "Where to listen: HOST:PORT, [V6]:PORT or unix:PATH; repeatable, or several with\n\
+                 commas between. Port 0 takes a free one; [::] is dual-stack",
+            )
+            .short('l')
+            .action(ArgAction::Append)
+            .value_delimiter(',')
+            .value_parser(value_parser!(Address)),
         )
         .arg(
-            setting("greeting", "HELLO_ECHO_GREETING", "TEXT", r"hello\n")
-                .value_parser(unescape)
-                .help("What every client is sent first, may be empty;\nknows \\n \\r \\t \\0 \\\\ \\xHH"),
+            setting(
+                "greeting",
+                "HELLO_ECHO_GREETING",
+                "TEXT",
+                r"hello\n",
+                r"What every client is sent first, may be empty. Escapes: \n \r \t \0 \\ \xHH",
+            )
+            .allow_hyphen_values(true)
+            .value_parser(unescape),
         )
         .arg(
-            setting("max-read", "HELLO_ECHO_MAX_READ", "BYTES", "1000")
-                .value_parser(value_parser!(u32).range(1..=MAX_MESSAGE as i64))
-                .help("The longest message that is echoed, 1 to 1048576"),
+            setting(
+                "max-read",
+                "HELLO_ECHO_MAX_READ",
+                "BYTES",
+                "1000",
+                "The longest message that is echoed: 1 to 1048576 bytes",
+            )
+            .value_parser(value_parser!(u32).range(1..=MAX_MESSAGE as i64)),
         )
         .arg(
-            setting("backlog", "HELLO_ECHO_BACKLOG", "N", "4096")
-                .value_parser(value_parser!(u32).range(1..=i64::from(i32::MAX)))
-                .help("How many clients may wait to be accepted,\nwithin net.core.somaxconn"),
+            setting(
+                "backlog",
+                "HELLO_ECHO_BACKLOG",
+                "N",
+                "4096",
+                "How many clients may wait to be accepted; clamped by net.core.somaxconn",
+            )
+            .value_parser(value_parser!(u32).range(1..=i64::from(i32::MAX))),
         )
         .arg(
-            setting("linger", "HELLO_ECHO_LINGER", "DURATION", "2s")
-                .value_parser(humantime::parse_duration)
-                .help("How long to wait for the client's FIN behind the echo;\n0 closes at once"),
+            setting(
+                "linger",
+                "HELLO_ECHO_LINGER",
+                "DURATION",
+                "2s",
+                "How long to wait for the client's FIN behind the echo; 0 closes at once",
+            )
+            .value_parser(humantime::parse_duration),
         )
         .arg(
             Arg::new("verbose")
@@ -92,19 +116,22 @@ pub fn command() -> Command {
         )
 }
 
+/// An option with an environment variable and a default, which the help shows in a line.
 fn setting(
     name: &'static str,
     variable: &'static str,
     value: &'static str,
     default: &'static str,
+    help: &str,
 ) -> Arg {
     Arg::new(name)
         .long(name)
         .value_name(value)
         .env(variable)
-        .hide_env_values(true)
+        .hide_env(true)
         .default_value(default)
-        .allow_hyphen_values(name == "greeting")
+        .hide_default_value(true)
+        .help(format!("{help}\n[{variable}, default {default}]"))
 }
 
 fn config(matches: &mut ArgMatches) -> Config {

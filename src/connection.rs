@@ -326,6 +326,7 @@ mod tests {
                 ),
                 Progress::Register(interest) => assert_eq!(interest, connection.interest()),
             }
+            assert_eq!(connection.is_lingering(), stream.half_closed, "{script:?}");
             readiness = Readiness::Event { fin };
         };
         let Connection { stream, session } = connection;
@@ -346,9 +347,15 @@ mod tests {
         match done {
             Reason::Ended(End::Echoed) => assert!(stream.half_closed, "{said}"),
             Reason::Ended(End::LeftEarly) => assert_eq!(stream.received, 0, "{said}"),
-            Reason::Failed(_) | Reason::LingerExpired => {
+            Reason::Failed(_) => {
+                let fatal = |last| matches!(last, Zero | WouldBlock | Reset);
+                assert!(
+                    stream.used_up || script.last().copied().is_some_and(fatal),
+                    "{said}"
+                );
                 assert!(!matches!(session, Session::Closed(_)), "{said}");
             }
+            Reason::LingerExpired => panic!("without a clock: {said}"),
         }
         if !stream.used_up {
             assert_eq!(stream.script.len(), 0, "the script is not used up: {said}");

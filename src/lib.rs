@@ -22,6 +22,7 @@
 //! client.shutdown(Shutdown::Write)?;
 //!
 //! server.turn(Some(Duration::from_secs(1)))?; // accepts and greets
+//! assert_eq!(server.clients(), 1);
 //! server.turn(Some(Duration::from_secs(1)))?; // reads, echoes, sees the end, closes
 //! assert_eq!(server.clients(), 0);
 //!

@@ -64,10 +64,9 @@ struct Client {
 
 /// The memory rule: an idle client is this and nothing else. It has the shape of a slab's own slot,
 /// whose type is private.
+#[allow(dead_code, reason = "only its size is of interest")]
 enum Slot {
-    #[expect(dead_code, reason = "only its size is of interest")]
     Vacant(usize),
-    #[expect(dead_code, reason = "only its size is of interest")]
     Occupied(Entry),
 }
 const _: () = assert!(

@@ -240,7 +240,9 @@ fn the_log_is_as_loud_as_asked() {
     let visit = |server: &Server| {
         let base = server.descriptors();
         assert_echoes(server.connect(), b"secret");
-        drop(server.connect());
+        let mut probe = server.connect();
+        assert_greeted(&mut probe); // or its close would be a reset: the greeting would be unread
+        drop(probe);
         server.assert_descriptors_return_to(base);
     };
     let debug = log_of(&["-v"], visit);

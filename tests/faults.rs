@@ -42,23 +42,33 @@ fn a_lone_client_outlives_any_error_of_accept() {
     }
 }
 
-/// A listener that is none ends the process with one line, instead of a server that looks healthy.
+/// A listener that is none, or a poll, ends the process with one line, instead of a server that looks
+/// healthy and serves nobody.
 #[test]
-fn a_broken_listener_is_fatal() {
+fn what_no_turn_can_outlive_is_fatal() {
     if !have("strace") {
         return;
     }
-    let mut command = strace("inject=accept4:error=EBADF");
-    let server = Server::spawn(1, command.stderr(Stdio::piped()));
-    let address = server.address();
-    drop(TcpStream::connect(address));
-    let (status, said) = server.end();
-    assert_eq!(status.code(), Some(1));
-    let line = format!("hello-echo: cannot accept on {address}: Bad file descriptor");
-    assert!(
-        said.starts_with(&line) && said.lines().count() == 1,
-        "{said}"
-    );
+    let faults = [
+        ("accept4:error=EBADF", "cannot accept on 127.0.0.1:"),
+        (
+            "epoll_wait:error=EBADF:when=2",
+            "cannot poll: Bad file descriptor",
+        ),
+    ];
+    for (fault, line) in faults {
+        println!("{fault}");
+        let mut command = strace(&format!("inject={fault}"));
+        let server = Server::spawn(1, command.stderr(Stdio::piped()));
+        drop(server.connect());
+        let (status, said) = server.end();
+        assert_eq!(status.code(), Some(1));
+        assert!(said.starts_with(&format!("hello-echo: {line}")), "{said}");
+        assert!(
+            said.contains("Bad file descriptor") && said.lines().count() == 1,
+            "{said}"
+        );
+    }
 }
 
 /// A client that cannot be registered is lost, and only that one.

@@ -110,6 +110,13 @@ impl Server {
         line.trim_start_matches(':').trim().to_owned()
     }
 
+    /// The CPU time that it has spent, in user space and in the kernel.
+    pub fn cpu_time(&self) -> Duration {
+        let schedstat = std::fs::read_to_string(format!("/proc/{}/schedstat", self.pid())).unwrap();
+        let spent = schedstat.split(' ').next().unwrap();
+        Duration::from_nanos(spent.parse().unwrap())
+    }
+
     /// Sends it a signal, by name.
     pub fn signal(&self, name: &str) {
         let kill = format!("kill -{name} {}", self.pid());

@@ -1,0 +1,116 @@
+//! What the README shows is what happens: every `console` block of it is run.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "that is how a test fails"
+)]
+
+mod util;
+
+use std::process::Command;
+
+use util::{BINARY, Client, Server, have};
+
+const README: &str = include_str!("../README.md");
+
+/// The blocks of a session: the command behind `$ `, and what it shows.
+fn transcripts() -> Vec<(&'static str, &'static str)> {
+    let blocks = README.split("```console\n").skip(1);
+    let session = |block: &'static str| {
+        let (session, _) = block.split_once("```").unwrap();
+        session
+            .strip_prefix("$ ")
+            .unwrap()
+            .split_once('\n')
+            .unwrap()
+    };
+    blocks.map(session).collect()
+}
+
+fn transcript(program: &str) -> (&'static str, &'static str) {
+    let (first, rest): (Vec<_>, Vec<_>) = transcripts()
+        .into_iter()
+        .partition(|(command, _)| command.starts_with(program));
+    assert!(
+        first.len() == 1 && !rest.is_empty(),
+        "one transcript of {program} in the README"
+    );
+    first[0]
+}
+
+/// A command of the README with the port that the test's server has.
+fn aimed(command: &str, server: &Server) -> String {
+    let port = server.address().port().to_string();
+    let aimed = command.replace("8000", &port);
+    assert_ne!(aimed, command, "it goes to the default port");
+    aimed
+}
+
+#[test]
+fn every_transcript_is_tested_here() {
+    let programs: Vec<&str> = transcripts()
+        .iter()
+        .map(|(command, _)| command.split(' ').next().unwrap())
+        .collect();
+    assert_eq!(
+        programs,
+        ["cargo", "telnet", "printf", "exec", "hello-echo"]
+    );
+}
+
+/// What `cargo run --release` runs. The default address itself may be taken on the machine.
+#[test]
+fn cargo_run() {
+    let (command, shown) = transcript("cargo");
+    assert_eq!(command, "cargo run --release");
+    let mut default_run = Command::new(BINARY);
+    let server = Server::spawn(1, default_run.env("HELLO_ECHO_LISTEN", "127.0.0.1:0"));
+    let port = server.address().port().to_string();
+    assert_eq!(
+        shown.replace("8000", &port),
+        format!("listening on {}\n", server.addresses[0])
+    );
+}
+
+/// In a terminal of its own, as a person sees it: what is typed is shown by the terminal, then
+/// comes the echo, then telnet's own word that the server closed.
+#[test]
+fn telnet() {
+    if !have("telnet") || !have("script") {
+        return;
+    }
+    let (command, shown) = transcript("telnet");
+    let server = Server::start(&[]);
+    let mut client = Client::start("script", &["-qec", &aimed(command, &server), "/dev/null"]);
+    let (_, typed) = shown.split_once("hello\n").unwrap();
+    let (typed, _) = typed.split_once('\n').unwrap();
+    client
+        .expect("hello\r\n")
+        .send(format!("{typed}\r").as_bytes());
+    client.expect("Connection closed by foreign host.");
+    let (output, _) = client.end_input().finish();
+    assert_eq!(output.replace('\r', ""), shown);
+}
+
+#[test]
+fn nc_and_bash() {
+    for (program, tool) in [("printf", "nc.openbsd"), ("exec", "bash")] {
+        if have(tool) {
+            let (command, shown) = transcript(program);
+            let server = Server::start(&[]);
+            let output = Client::start("bash", &["-c", &aimed(command, &server)])
+                .finish()
+                .0;
+            assert_eq!(output.trim_end(), shown.trim_end(), "{command}");
+        }
+    }
+}
+
+#[test]
+fn help() {
+    let (command, shown) = transcript("hello-echo");
+    assert_eq!(command, "hello-echo --help");
+    let output = Command::new(BINARY).arg("--help").output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), shown);
+}

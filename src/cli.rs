@@ -6,7 +6,8 @@ use std::time::Duration;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use log::LevelFilter;
 
-use crate::{Address, Config, MAX_MESSAGE};
+use crate::address::Address;
+use crate::config::{Config, MAX_MESSAGE};
 
 /// What the command line asked for.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use crate::Address;
+use crate::address::Address;
 
 /// The longest greeting and the largest [`Config::max_read`], in bytes: 1 MiB.
 pub const MAX_MESSAGE: usize = 1 << 20;

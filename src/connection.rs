@@ -21,7 +21,7 @@ use std::net::Shutdown;
 
 use mio::Interest;
 
-use crate::Config;
+use crate::config::Config;
 use crate::session::{End, Session, Want};
 
 /// What a connection needs of its socket, all of it non-blocking.

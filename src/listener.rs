@@ -12,7 +12,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::{Address, LocalAddr};
+use crate::address::{Address, LocalAddr};
 
 /// One listening socket, TCP or Unix: a stream socket is all that the server needs to know.
 #[derive(Debug)]

@@ -13,10 +13,11 @@ use slab::Slab;
 use socket2::{SockAddr, Socket};
 
 use crate::accept::{Gate, Verdict, judge};
+use crate::address::LocalAddr;
+use crate::config::Config;
 use crate::connection::{Connection, Progress, Readiness, Reason};
 use crate::deadlines::{Deadlines, Moment, Timer, Timers};
 use crate::listener::{Listener, effective_backlog};
-use crate::{Config, LocalAddr};
 
 /// Events taken from one poll. More wait in the kernel for the next, in order.
 const EVENTS_PER_TURN: usize = 256;

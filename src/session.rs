@@ -14,7 +14,7 @@
 //! Everything that can go wrong outside (a reset, a deadline, a full socket buffer) is the driver's
 //! business: it drops the session, or leaves it as it is until the socket is ready again.
 
-use crate::Config;
+use crate::config::Config;
 
 /// Where one connection stands in the protocol.
 ///
@@ -206,6 +206,7 @@ mod tests {
         session: Session,
         scratch: Vec<u8>,
         sent: Vec<u8>,
+        lingers: bool,
     }
 
     impl Driver {
@@ -215,6 +216,7 @@ mod tests {
                 config,
                 scratch: vec![0; 64],
                 sent: vec![],
+                lingers: false,
             }
         }
 
@@ -245,6 +247,9 @@ mod tests {
                 }
                 (_, want) => panic!("{step} while it wants {want:?}"),
             }
+            self.lingers |= verb == "half-close";
+            let closed = matches!(self.session, Session::Closed(_));
+            assert_eq!(self.session.is_lingering(), self.lingers && !closed);
         }
     }
 

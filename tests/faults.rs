@@ -5,11 +5,12 @@
 
 mod util;
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use util::{
     BINARY, PATIENCE, Server, TempPath, assert_echoes, assert_greeted, assert_rest, have, in_time,
@@ -39,6 +40,50 @@ fn a_lone_client_outlives_any_error_of_accept() {
         let server = Server::spawn(1, &mut strace(&inject));
         assert_echoes(server.connect(), b"still there?");
         assert_echoes(server.connect(), b"and now?");
+    }
+}
+
+/// An error that does not pass neither spins nor fills the log: a run of tries every 100 ms, a line
+/// every second.
+#[test]
+fn an_error_that_stays_is_met_with_patience() {
+    if !have("strace") {
+        return;
+    }
+    for (errno, tries_a_run) in [("ECONNABORTED", 16), ("EMFILE", 1)] {
+        let (log, trace) = (TempPath::new("log"), TempPath::new("trace"));
+        let mut command = Command::new("strace");
+        command.args([
+            "-f",
+            "-qqq",
+            "-o",
+            trace.as_str(),
+            "-e",
+            "trace=accept4",
+            "-e",
+        ]);
+        command.arg(format!("inject=accept4:error={errno}"));
+        command.args([BINARY, "--listen", "127.0.0.1:0"]);
+        let server = Server::spawn(1, command.stderr(File::create(&log.0).unwrap()));
+        let start = Instant::now();
+        let _client = server.connect();
+        let count = |path: &TempPath, what| read(path).matches(what).count();
+        while count(&trace, errno) <= 3 * tries_a_run {
+            assert!(
+                start.elapsed() < PATIENCE,
+                "no more tries:\n{}",
+                read(&trace)
+            );
+        }
+        // The counts first, then the time that they are allowed to have taken.
+        let (tries, lines) = (count(&trace, errno), count(&log, "cannot accept"));
+        let runs = 2 + start.elapsed().as_millis() as usize / 100;
+        assert!(tries <= runs * tries_a_run, "{tries} tries in {runs} runs");
+        assert!(
+            (1..=1 + runs / 10).contains(&lines),
+            "{lines} lines:\n{}",
+            read(&log)
+        );
     }
 }
 
@@ -204,7 +249,10 @@ fn a_burst_during_a_pause_is_greeted_to_the_last() {
         util::skip("net.core.somaxconn is below 4096");
         return;
     }
-    let server = Server::start(&[]);
+    let log = TempPath::new("burst");
+    let mut command = Command::new(BINARY);
+    command.args(["--listen", "127.0.0.1:0"]);
+    let server = Server::spawn(1, command.stderr(File::create(&log.0).unwrap()));
     server.signal("STOP");
     let clients: Vec<TcpStream> = (0..CLIENTS).map(|_| server.connect()).collect();
     server.signal("CONT");
@@ -213,6 +261,15 @@ fn a_burst_during_a_pause_is_greeted_to_the_last() {
         client.write_all(&payload(i, 100)).unwrap();
         assert_rest(&mut client, &payload(i, 100));
     }
+    assert_eq!(
+        read(&log),
+        "",
+        "no pause: a bounded run goes on in the next turn"
+    );
+}
+
+fn read(path: &TempPath) -> String {
+    std::fs::read_to_string(&path.0).unwrap_or_default()
 }
 
 /// A stdout or stderr that is closed, or full, stops nothing.

@@ -56,7 +56,7 @@ pub(crate) fn judge(error: &io::Error) -> Verdict {
 const RETRY: Duration = Duration::from_millis(100);
 
 /// How often a shortage is worth a line in the log.
-const SAY_AGAIN: Duration = Duration::from_secs(1);
+const LOG_AGAIN: Duration = Duration::from_secs(1);
 
 /// Whether the server accepts at present.
 ///
@@ -65,7 +65,7 @@ const SAY_AGAIN: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
     shut_until: Option<Moment>,
-    said: Option<Moment>,
+    last_logged: Option<Moment>,
 }
 
 impl Gate {
@@ -80,14 +80,16 @@ impl Gate {
     }
 
     /// Pauses accepting, until [`RETRY`] is over or [`release`](Self::release) is called. Returns
-    /// whether that is to be logged: at most once every [`SAY_AGAIN`], however often it shuts.
+    /// whether that is to be logged: at most once every [`LOG_AGAIN`], however often it shuts.
     pub(crate) fn shut(&mut self, now: Moment) -> bool {
         self.shut_until = Some(now.after(RETRY));
-        let say = self.said.is_none_or(|said| said.after(SAY_AGAIN) <= now);
-        if say {
-            self.said = Some(now);
+        let log = self
+            .last_logged
+            .is_none_or(|last| last.after(LOG_AGAIN) <= now);
+        if log {
+            self.last_logged = Some(now);
         }
-        say
+        log
     }
 
     /// One of our descriptors came free: if the gate is shut, it may open in this very turn.

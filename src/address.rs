@@ -55,9 +55,13 @@ impl FromStr for Address {
         let (host, port) = text.rsplit_once(':').ok_or(ParseAddressError(
             "expected HOST:PORT, [V6]:PORT or unix:PATH",
         ))?;
+        // u16's own parser would take a sign, too.
+        let is_number = port.bytes().all(|digit| digit.is_ascii_digit());
         let port = port
             .parse()
-            .map_err(|_| ParseAddressError("the port is not a number 0 to 65535"))?;
+            .ok()
+            .filter(|_| is_number)
+            .ok_or(ParseAddressError("the port is not a number 0 to 65535"))?;
         Ok(Self::Tcp {
             host: parse_host(host)?.to_owned(),
             port,
@@ -163,7 +167,7 @@ mod tests {
             ":8000",
             Err("the host is missing; all interfaces are 0.0.0.0 or [::]"),
         );
-        for port in ["", "x", "-1", "65536", "80 ", "8000/tcp"] {
+        for port in ["", "x", "-1", "+1", "65536", "80 ", "8000/tcp"] {
             check(
                 &format!("a:{port}"),
                 Err("the port is not a number 0 to 65535"),

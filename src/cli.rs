@@ -1,8 +1,12 @@
 //! The server's command line: options and environment to [`Config`].
 
+use std::env::VarError;
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::time::Duration;
 
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use log::LevelFilter;
 
@@ -18,7 +22,7 @@ pub struct Options {
     pub log_level: Option<LevelFilter>,
 }
 
-/// Reads a command line, the program's name first, and the environment behind it.
+/// Reads a command line, the program's name first, and the environment for what it leaves open.
 ///
 /// # Errors
 /// Wrong usage, or `--help` or `--version` instead of a run. [`clap::Error::exit`] says which and
@@ -27,11 +31,15 @@ pub fn parse(
     line: impl IntoIterator<Item = impl Into<OsString> + Clone>,
 ) -> clap::error::Result<Options> {
     let mut matches = command().try_get_matches_from(line)?;
-    Ok(Options {
-        log_level: log_level(&matches),
-        config: config(&mut matches),
-    })
+    let log_level = log_level(&matches);
+    let listen = listen(&mut matches, std::env::var(LISTEN_VARIABLE))?;
+    let config = config(&mut matches, listen);
+    Ok(Options { config, log_level })
 }
+
+/// Not clap's business: it holds several addresses, with commas between. On the command line a
+/// comma is a part of the address, as the path of a Unix socket may have one.
+const LISTEN_VARIABLE: &str = "HELLO_ECHO_LISTEN";
 
 /// The table of options, for whoever parses or documents them.
 #[must_use]
@@ -48,15 +56,15 @@ pub fn command() -> Command {
         .arg(
             setting(
                 "listen",
-                "HELLO_ECHO_LISTEN",
+                LISTEN_VARIABLE,
                 "ADDR",
                 "127.0.0.1:8000",
-                "Where to listen: HOST:PORT, [V6]:PORT or unix:PATH; repeatable, or several with\n\
-                 commas between. Port 0 takes a free one; [::] is dual-stack",
+                "Where to listen: HOST:PORT, [V6]:PORT or unix:PATH; repeatable, in the variable\n\
+                 separated by commas. Port 0 takes a free one; [::] is dual-stack",
             )
             .short('l')
+            .env(None::<&str>)
             .action(ArgAction::Append)
-            .value_delimiter(',')
             .value_parser(value_parser!(Address)),
         )
         .arg(
@@ -92,11 +100,21 @@ pub fn command() -> Command {
         )
         .arg(
             setting(
+                "timeout",
+                "HELLO_ECHO_TIMEOUT",
+                "DURATION",
+                "60s",
+                "How long a client may take from its connection to the end of its echo; 0 for ever",
+            )
+            .value_parser(humantime::parse_duration),
+        )
+        .arg(
+            setting(
                 "linger",
                 "HELLO_ECHO_LINGER",
                 "DURATION",
                 "2s",
-                "How long to wait for the client's FIN behind the echo; 0 closes at once",
+                "How long to wait for the client's FIN after the echo; 0 closes at once",
             )
             .value_parser(humantime::parse_duration),
         )
@@ -135,12 +153,38 @@ fn setting(
         .help(format!("{help}\n[{variable}, default {default}]"))
 }
 
-fn config(matches: &mut ArgMatches) -> Config {
-    let mut config = Config::default();
-    // Every one of these is there: each has a default.
-    if let Some(listen) = matches.remove_many("listen") {
-        config.listen = listen.collect();
+/// Flag before environment before default.
+fn listen(
+    matches: &mut ArgMatches,
+    variable: Result<String, VarError>,
+) -> clap::error::Result<Vec<Address>> {
+    let fault = |value: &str, why: &dyn Display| {
+        let fault = format!("invalid value '{value}' for {LISTEN_VARIABLE}: {why}");
+        command().error(ErrorKind::ValueValidation, fault)
+    };
+    let is_default = matches.value_source("listen") == Some(ValueSource::DefaultValue);
+    match variable {
+        Ok(listed) if is_default => listed
+            .split(',')
+            .map(|address| address.parse().map_err(|e| fault(address, &e)))
+            .collect(),
+        Err(VarError::NotUnicode(value)) if is_default => {
+            Err(fault(&value.to_string_lossy(), &"not UTF-8"))
+        }
+        _ => Ok(matches
+            .remove_many("listen")
+            .into_iter()
+            .flatten()
+            .collect()),
     }
+}
+
+fn config(matches: &mut ArgMatches, listen: Vec<Address>) -> Config {
+    let mut config = Config {
+        listen,
+        ..Config::default()
+    };
+    // Every one of these is there: each has a default.
     if let Some(greeting) = matches.remove_one("greeting") {
         config.greeting = greeting;
     }
@@ -149,6 +193,9 @@ fn config(matches: &mut ArgMatches) -> Config {
     }
     if let Some(backlog) = matches.remove_one("backlog") {
         config.backlog = backlog;
+    }
+    if let Some(timeout) = matches.remove_one::<Duration>("timeout") {
+        config.timeout = timeout;
     }
     if let Some(linger) = matches.remove_one::<Duration>("linger") {
         config.linger = linger;
@@ -176,8 +223,10 @@ pub fn unescape(text: &str) -> Result<Vec<u8>, String> {
     let mut rest = text;
     while let Some((plain, escape)) = rest.split_once('\\') {
         bytes.extend_from_slice(plain.as_bytes());
-        let (byte, behind) = unescape_one(escape)
-            .ok_or_else(|| format!(r"no escape: \{escape}; there are \n \r \t \0 \\ \xHH"))?;
+        let (byte, behind) = unescape_one(escape).ok_or_else(|| {
+            let shown: String = escape.chars().take(1).collect();
+            format!(r"unknown escape \{shown}; there are \n \r \t \0 \\ \xHH")
+        })?;
         bytes.push(byte);
         rest = behind;
     }
@@ -230,13 +279,14 @@ mod tests {
 
     #[test]
     fn every_option_arrives() {
-        let line = "-l 127.0.0.1:1 --listen unix:/a,[::]:2 --greeting=-\\x00 --max-read 1048576 \
-                    --backlog 1 --linger 1m500ms -vv";
+        let line = "-l 127.0.0.1:1 --listen unix:/a,b -l [::]:2 --greeting=-\\x00 --max-read 1048576 \
+                    --backlog 1 --timeout 0 --linger 1m500ms -vv";
         let Options { config, log_level } = parsed(&line.split(' ').collect::<Vec<_>>()).unwrap();
         let listen: Vec<String> = config.listen.iter().map(ToString::to_string).collect();
-        assert_eq!(listen, ["127.0.0.1:1", "unix:/a", "[::]:2"]);
+        assert_eq!(listen, ["127.0.0.1:1", "unix:/a,b", "[::]:2"]);
         assert_eq!(config.greeting, b"-\0");
         assert_eq!((config.max_read, config.backlog), (MAX_MESSAGE, 1));
+        assert_eq!(config.timeout, Duration::ZERO);
         assert_eq!(config.linger, Duration::from_millis(60_500));
         assert_eq!(log_level, Some(LevelFilter::Trace));
     }
@@ -266,6 +316,7 @@ mod tests {
             "--backlog -1",
             "--linger 2",
             "--linger -1s",
+            "--timeout 1",
             "--listen 8000",
             "--listen",
             "-v -q",

@@ -30,6 +30,9 @@ pub struct Config {
     /// `i32::MAX`. The kernel clamps it to `net.core.somaxconn`. Default: 4096, which is what Linux
     /// clamps to since 5.4 (listen(2)).
     pub backlog: u32,
+    /// How long a client may take from being accepted to the last byte of its echo, be it silent or
+    /// slow to read; then it is closed. Traffic does not extend it. Zero is no limit. Default: 60 s.
+    pub timeout: Duration,
     /// How long to wait for the client's FIN behind the echo. Traffic does not extend it. Zero
     /// closes at once, as the course's sample does: a client that sends more than one message then
     /// risks a reset in place of its echo. Default: 2 s.
@@ -46,6 +49,7 @@ impl Default for Config {
             greeting: b"hello\n".to_vec(),
             max_read: 1000,
             backlog: 4096,
+            timeout: Duration::from_secs(60),
             linger: Duration::from_secs(2),
         }
     }

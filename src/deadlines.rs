@@ -2,7 +2,7 @@
 //!
 //! All deadlines of one kind lie the same time ahead, so they come due in the order in which they
 //! were set: a queue is already sorted. It is linked through the entries themselves, which is why
-//! adding, cancelling and expiring allocate nothing and look at no other entry but the neighbours.
+//! setting, cancelling and expiring allocate nothing and look at no entry but the neighbours.
 
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
@@ -32,124 +32,152 @@ impl Moment {
     }
 }
 
-/// An entry's place in one queue of deadlines, or in none.
+/// What a deadline is for; each kind has a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The whole echo must be in the kernel's hands.
+    Echo,
+    /// The peer's FIN must have come.
+    Linger,
+}
+
+const KINDS: [Kind; 2] = [Kind::Echo, Kind::Linger];
+
+/// An entry's place in one of the queues, or in none.
 #[derive(Debug)]
 pub(crate) struct Timer {
     due: Option<Moment>,
-    before: u32,
-    behind: u32,
+    prev: Link,
+    next: Link,
 }
 
-/// No entry. Keys are below it: a process has at most 2^31 descriptors, and a key for each.
-const NOBODY: u32 = u32::MAX;
+/// The key of an entry, or the end of a queue, which closes it to a ring. A key is less than the
+/// number of descriptors that a process can have, so less than 2^31; the ends are beyond that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Link(u32);
 
-fn link(key: usize) -> u32 {
-    u32::try_from(key).unwrap_or(NOBODY)
+impl Link {
+    const fn end(kind: Kind) -> Self {
+        Self(u32::MAX - kind as u32)
+    }
+
+    fn key(key: usize) -> Self {
+        Self(u32::try_from(key).unwrap_or(u32::MAX))
+    }
 }
 
 impl Timer {
     /// A timer in no queue.
-    pub(crate) const IDLE: Self = Self {
-        due: None,
-        before: NOBODY,
-        behind: NOBODY,
-    };
+    pub(crate) const IDLE: Self = Self::alone(Kind::Echo);
 
-    /// Whether it stands in a queue.
-    pub(crate) fn is_running(&self) -> bool {
-        self.due.is_some()
+    const fn alone(kind: Kind) -> Self {
+        Self {
+            due: None,
+            prev: Link::end(kind),
+            next: Link::end(kind),
+        }
     }
 }
 
-/// Where the timers live: the server's table, by key.
+/// Where the timers live: the server's slab, by key.
 pub(crate) trait Timers {
     /// The timer of entry `key`, `None` if there is no such entry.
     fn timer(&mut self, key: usize) -> Option<&mut Timer>;
 }
 
-/// The deadlines of one kind, in the order in which they come due.
+/// Every deadline there is, in queues by kind.
 #[derive(Debug)]
 pub(crate) struct Deadlines {
-    wait: Duration,
-    first: u32,
-    last: u32,
-    /// Invariant: when the first is due, `None` if there is none.
-    first_due: Option<Moment>,
+    waits: [Duration; KINDS.len()],
+    /// The ends of the queues: an end's `next` is the first, its `prev` the last.
+    /// Invariant: an end's `due` is that of the first, `None` if there is none.
+    ends: [Timer; KINDS.len()],
 }
 
 impl Deadlines {
-    /// No deadline yet; every one will be `wait` after the moment in which it is set.
-    pub(crate) fn new(wait: Duration) -> Self {
+    /// No deadline yet; each will be the wait of its kind after the moment in which it is set. A
+    /// kind whose wait is zero has none.
+    pub(crate) fn new(echo: Duration, linger: Duration) -> Self {
         Self {
-            wait,
-            first: NOBODY,
-            last: NOBODY,
-            first_due: None,
+            waits: [echo, linger],
+            ends: KINDS.map(Timer::alone),
         }
     }
 
     /// When the next deadline is.
     pub(crate) fn next(&self) -> Option<Moment> {
-        self.first_due
+        self.ends.iter().filter_map(|end| end.due).min()
     }
 
-    /// Sets the deadline of `key`, which must have none, and no earlier `now` than the last one.
-    pub(crate) fn set(&mut self, timers: &mut impl Timers, key: usize, now: Moment) {
-        let due = now.after(self.wait);
-        let Some(timer) = timers.timer(key) else {
+    /// Gives the entry `key` a deadline, in place of the one it has. `now` never goes back.
+    pub(crate) fn set(&mut self, timers: &mut impl Timers, kind: Kind, key: usize, now: Moment) {
+        self.cancel(timers, key);
+        let wait = self.waits[kind as usize];
+        let end = &mut self.ends[kind as usize];
+        let Some(timer) = timers.timer(key).filter(|_| !wait.is_zero()) else {
             return;
         };
-        debug_assert!(!timer.is_running(), "{key} has a deadline already");
+        let due = Some(now.after(wait));
+        let last = std::mem::replace(&mut end.prev, Link::key(key));
         *timer = Timer {
-            due: Some(due),
-            before: self.last,
-            behind: NOBODY,
+            due,
+            prev: last,
+            next: Link::end(kind),
         };
-        match timers.timer(self.last as usize) {
-            Some(last) => last.behind = link(key),
-            None => (self.first, self.first_due) = (link(key), Some(due)),
+        if last == Link::end(kind) {
+            end.due = due;
         }
-        self.last = link(key);
+        self.link(timers, last, |last| last.next = Link::key(key));
     }
 
-    /// Takes the deadline of `key` back, if it has one.
+    /// Takes the deadline of the entry `key` back, if it has one.
     pub(crate) fn cancel(&mut self, timers: &mut impl Timers, key: usize) {
         let Some(timer) = timers.timer(key) else {
             return;
         };
         let Timer {
             due: Some(_),
-            before,
-            behind,
+            prev,
+            next,
         } = std::mem::replace(timer, Timer::IDLE)
         else {
             return;
         };
-        match timers.timer(before as usize) {
-            Some(timer) => timer.behind = behind,
-            None => self.first = behind,
+        let mut next_due = None;
+        self.link(timers, next, |next| {
+            next.prev = prev;
+            next_due = next.due;
+        });
+        self.link(timers, prev, |prev| prev.next = next);
+        for (kind, end) in KINDS.into_iter().zip(&mut self.ends) {
+            if prev == Link::end(kind) {
+                end.due = next_due.filter(|_| next != prev);
+            }
         }
-        match timers.timer(behind as usize) {
-            Some(timer) => timer.before = before,
-            None => self.last = before,
-        }
-        self.first_due = timers
-            .timer(self.first as usize)
-            .and_then(|first| first.due);
     }
 
-    /// The first whose deadline is over by `now`. It stays first until it is cancelled.
-    pub(crate) fn expired(&self, now: Moment) -> Option<usize> {
-        self.first_due
-            .filter(|due| *due <= now)
-            .map(|_| self.first as usize)
+    /// A deadline that is over by `now`: its kind and its entry. It stays until it is cancelled.
+    pub(crate) fn expired(&self, now: Moment) -> Option<(Kind, usize)> {
+        let mut ends = KINDS.into_iter().zip(&self.ends);
+        let (kind, end) = ends.find(|(_, end)| end.due.is_some_and(|due| due <= now))?;
+        Some((kind, end.next.0 as usize))
+    }
+
+    /// Changes what stands at `link`: an entry, or the end of a queue.
+    fn link(&mut self, timers: &mut impl Timers, link: Link, change: impl FnOnce(&mut Timer)) {
+        let end = KINDS.into_iter().find(|kind| link == Link::end(*kind));
+        let timer = match end {
+            Some(kind) => Some(&mut self.ends[kind as usize]),
+            None => timers.timer(link.0 as usize),
+        };
+        if let Some(timer) = timer {
+            change(timer);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::VecDeque;
-
     use super::*;
 
     impl Timers for Vec<Timer> {
@@ -162,43 +190,60 @@ mod tests {
         Moment(NonZeroU64::MIN).after(Duration::from_nanos(ns))
     }
 
-    /// Every sequence of `depth` operations on three entries, beside a plain queue as the model.
+    const WAITS: [u64; 2] = [3, 2];
+
+    /// Every sequence of operations on three entries, beside a plain list as the model.
     #[test]
-    fn every_short_sequence_matches_a_plain_queue() {
-        const DEPTH: u32 = 6;
-        const OPERATIONS: usize = 7; // set or cancel one of three, or let what is due expire
+    fn every_short_sequence_matches_a_plain_list() {
+        const DEPTH: u32 = 5;
+        const OPERATIONS: usize = 10; // set one of three in one of two kinds; cancel one; expire
         for sequence in 0..OPERATIONS.pow(DEPTH) {
-            let mut deadlines = Deadlines::new(Duration::from_nanos(2));
+            let [echo, linger] = WAITS.map(Duration::from_nanos);
+            let mut deadlines = Deadlines::new(echo, linger);
             let mut timers: Vec<Timer> = (0..3).map(|_| Timer::IDLE).collect();
-            let mut model: VecDeque<(usize, u64)> = VecDeque::new();
+            let mut model: Vec<(u64, Kind, usize)> = Vec::new();
             for step in 0..DEPTH {
                 let now = u64::from(step);
                 match sequence / OPERATIONS.pow(step) % OPERATIONS {
-                    key @ 0..3 => {
-                        if !timers[key].is_running() {
-                            deadlines.set(&mut timers, key, at(now));
-                            model.push_back((key, now + 2));
-                        }
+                    operation @ 0..6 => {
+                        let (kind, key) = (KINDS[operation / 3], operation % 3);
+                        deadlines.set(&mut timers, kind, key, at(now));
+                        model.retain(|(_, _, k)| *k != key);
+                        model.push((now + WAITS[kind as usize], kind, key));
                     }
-                    key @ 3..6 => {
-                        deadlines.cancel(&mut timers, key - 3);
-                        model.retain(|(k, _)| *k != key - 3);
+                    operation @ 6..9 => {
+                        deadlines.cancel(&mut timers, operation - 6);
+                        model.retain(|(_, _, key)| *key != operation - 6);
                     }
                     _ => {
-                        while let Some(key) = deadlines.expired(at(now)) {
-                            let due = model.pop_front().filter(|(_, due)| *due <= now);
-                            assert_eq!(due.map(|(key, _)| key), Some(key));
+                        while let Some((kind, key)) = deadlines.expired(at(now)) {
+                            // The first of its kind, and over.
+                            let place = model.iter().position(|(_, k, _)| *k == kind);
+                            let (due, _, first) = model.remove(place.unwrap());
+                            assert!(first == key && due <= now);
                             deadlines.cancel(&mut timers, key);
                         }
-                        assert!(model.front().is_none_or(|(_, due)| *due > now));
+                        assert!(model.iter().all(|(due, _, _)| *due > now));
                     }
                 }
-                assert_eq!(deadlines.next(), model.front().map(|(_, due)| at(*due)));
-                for (key, timer) in timers.iter().enumerate() {
-                    assert_eq!(timer.is_running(), model.iter().any(|(k, _)| *k == key));
-                }
+                assert_eq!(
+                    deadlines.next(),
+                    model.iter().map(|(due, _, _)| at(*due)).min()
+                );
             }
         }
+    }
+
+    #[test]
+    fn a_wait_of_zero_is_no_deadline() {
+        let mut deadlines = Deadlines::new(Duration::ZERO, Duration::from_nanos(1));
+        let mut timers = vec![Timer::IDLE];
+        deadlines.set(&mut timers, Kind::Echo, 0, at(0));
+        assert_eq!(deadlines.next(), None);
+        deadlines.set(&mut timers, Kind::Linger, 0, at(0));
+        assert_eq!(deadlines.expired(at(1)), Some((Kind::Linger, 0)));
+        deadlines.set(&mut timers, Kind::Echo, 0, at(1));
+        assert_eq!(deadlines.next(), None);
     }
 
     #[test]

@@ -106,8 +106,7 @@ impl Listener {
     /// Asks for the edge anew: if connections are waiting, it comes at the next poll.
     ///
     /// This is what `EPOLL_CTL_MOD` does (it polls the file and queues it if it is ready), and it
-    /// makes every early end of a run of accepts safe. Cheaper, too, than the accept4 that finds
-    /// the queue empty: the kernel makes a descriptor and a file for that first.
+    /// makes every early end of a run of accepts safe.
     pub(crate) fn rearm(&self, registry: &Registry, token: Token) -> io::Result<()> {
         SourceFd(&self.socket.as_raw_fd()).reregister(registry, token, Interest::READABLE)
     }
@@ -133,13 +132,13 @@ fn listen(socket: &Socket, backlog: u32) -> io::Result<()> {
 /// Whether `path` is a Unix socket that nobody listens on: what a killed server leaves behind.
 fn is_stale(path: &Path) -> bool {
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
-    let knock = || {
+    let probe = || {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         // A blocking connect(2) waits while the backlog of a busy server is full.
         socket.set_nonblocking(true)?;
         socket.connect(&SockAddr::unix(path)?)
     };
-    is_socket && knock().is_err_and(|e: io::Error| e.kind() == io::ErrorKind::ConnectionRefused)
+    is_socket && probe().is_err_and(|e: io::Error| e.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 /// What the kernel makes of a backlog: listen(2) clamps it to `net.core.somaxconn`, silently.

@@ -1,4 +1,4 @@
-//! The reactor: one poll, one table, one turn after the other.
+//! The reactor: one poll, one slab, one turn after the other.
 
 use std::fmt;
 use std::io;
@@ -16,7 +16,7 @@ use crate::accept::{Gate, Verdict, judge};
 use crate::address::LocalAddr;
 use crate::config::Config;
 use crate::connection::{Connection, Progress, Readiness, Reason};
-use crate::deadlines::{Deadlines, Moment, Timer, Timers};
+use crate::deadlines::{Deadlines, Kind, Moment, Timer, Timers};
 use crate::listener::{Listener, effective_backlog};
 
 /// Events taken from one poll. More wait in the kernel for the next, in order.
@@ -41,13 +41,12 @@ pub struct Server {
     events: Events,
     /// Listeners and clients; the key is the token. Invariant: the listeners came first and never
     /// leave, so they are the keys below `listeners`.
-    table: Slab<Entry>,
+    slab: Slab<Entry>,
     listeners: usize,
     /// What was received last. Belongs to whoever is being driven, and to nobody between.
     scratch: Box<[u8]>,
     gate: Gate,
-    /// Invariant: a client stands in this queue exactly while it lingers.
-    lingering: Deadlines,
+    deadlines: Deadlines,
     start: Instant,
 }
 
@@ -85,10 +84,10 @@ impl Server {
     pub fn bind(config: &Config) -> io::Result<Self> {
         config.validate()?;
         let poll = Poll::new().map_err(|e| context("cannot make a poll", &e))?;
-        let mut table = Slab::new();
+        let mut slab = Slab::new();
         for address in &config.listen {
             let listener = Listener::bind(address, config.backlog)?;
-            let slot = table.vacant_entry();
+            let slot = slab.vacant_entry();
             listener
                 .register(poll.registry(), Token(slot.key()))
                 .map_err(|e| context(&format!("cannot poll {}", listener.local_addr()), &e))?;
@@ -98,11 +97,11 @@ impl Server {
         Ok(Self {
             poll,
             events: Events::with_capacity(EVENTS_PER_TURN),
-            listeners: table.len(),
-            table,
+            listeners: slab.len(),
+            slab,
             scratch: vec![0; config.max_read.max(SCRATCH)].into(),
             gate: Gate::default(),
-            lingering: Deadlines::new(config.linger),
+            deadlines: Deadlines::new(config.timeout, config.linger),
             start: Instant::now(),
             config: config.clone(),
         })
@@ -120,7 +119,7 @@ impl Server {
     /// How many clients are connected and accepted at present.
     #[must_use]
     pub fn clients(&self) -> usize {
-        self.table.len() - self.listeners
+        self.slab.len() - self.listeners
     }
 
     /// Serves until something fails that no turn can outlive. While nobody wants anything the
@@ -152,7 +151,7 @@ impl Server {
 
     /// Sleeps until the first of: an event, a deadline, the gate's next try, `timeout`.
     fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
-        let alarm = [self.lingering.next(), self.gate.reopens_at()]
+        let alarm = [self.deadlines.next(), self.gate.reopens_at()]
             .into_iter()
             .flatten()
             .min();
@@ -187,10 +186,11 @@ impl Server {
 
     /// Drives the client `key`, if there is one: it may have left earlier in this batch.
     fn serve(&mut self, key: usize, fin: bool, now: Moment) {
-        let Some(Entry::Client(client)) = self.table.get_mut(key) else {
+        let Some(Entry::Client(client)) = self.slab.get_mut(key) else {
             return;
         };
         let readiness = Readiness::Event { fin };
+        let lingered = client.connection.is_lingering();
         match client
             .connection
             .drive(&self.config, &mut self.scratch, readiness)
@@ -205,8 +205,8 @@ impl Server {
             }
             Progress::Done(reason) => return self.close(key, &reason, now),
         }
-        if client.connection.is_lingering() && !client.timer.is_running() {
-            self.lingering.set(&mut self.table, key, now);
+        if client.connection.is_lingering() && !lingered {
+            self.deadlines.set(&mut self.slab, Kind::Linger, key, now);
         }
     }
 
@@ -214,20 +214,20 @@ impl Server {
     /// is still due, so the next turn does not sleep.
     fn expire(&mut self, now: Moment) {
         for _ in 0..EXPIRIES_PER_TURN {
-            let Some(key) = self.lingering.expired(now) else {
+            let Some((kind, key)) = self.deadlines.expired(now) else {
                 return;
             };
-            self.close(key, &Reason::LingerExpired, now);
+            self.close(key, &Reason::Expired(kind), now);
         }
     }
 
-    /// The only place where a client leaves the table. Dropping the socket closes it, and with its
+    /// The only place where a client leaves the slab. Dropping the socket closes it, and with its
     /// last descriptor the kernel forgets the registration: nobody else has a duplicate.
     fn close(&mut self, key: usize, reason: &Reason, now: Moment) {
-        self.lingering.cancel(&mut self.table, key);
-        drop(self.table.try_remove(key));
-        self.gate.release(now);
+        self.deadlines.cancel(&mut self.slab, key);
         debug!("client {key} {reason}");
+        drop(self.slab.try_remove(key));
+        self.gate.release(now);
     }
 
     /// Takes a bounded run of connections from the listener `key`.
@@ -241,7 +241,7 @@ impl Server {
                 return Ok(());
             };
             match listener.accept() {
-                Ok((socket, peer)) => self.welcome(socket, &peer, now),
+                Ok((socket, peer)) => self.admit(socket, &peer, now),
                 Err(e) => match judge(&e) {
                     Verdict::Drained => return Ok(()),
                     Verdict::Next => {
@@ -268,9 +268,9 @@ impl Server {
 
     /// Greets a new client, then registers it: in this order one registration does for all that
     /// follows, and it reports what the client has sent meanwhile.
-    fn welcome(&mut self, socket: Socket, peer: &SockAddr, now: Moment) {
+    fn admit(&mut self, socket: Socket, peer: &SockAddr, now: Moment) {
         let mut connection = Connection::new(socket, &self.config);
-        let slot = self.table.vacant_entry();
+        let slot = self.slab.vacant_entry();
         let key = slot.key();
         debug!("client {key} accepted from {}", Peer(peer));
         let greeted = connection.drive(&self.config, &mut self.scratch, Readiness::Unknown);
@@ -283,6 +283,7 @@ impl Server {
             Ok(()) => {
                 let timer = Timer::IDLE;
                 slot.insert(Entry::Client(Client { connection, timer }));
+                self.deadlines.set(&mut self.slab, Kind::Echo, key, now);
             }
             // ENOSPC (fs.epoll.max_user_watches) or ENOMEM. This one is lost; with the gate shut
             // those behind it wait in the queue instead of being lost too.
@@ -314,7 +315,7 @@ impl Server {
     }
 
     fn listener(&self, key: usize) -> Option<&Listener> {
-        match self.table.get(key)? {
+        match self.slab.get(key)? {
             Entry::Listener(listener) => Some(listener),
             Entry::Client(_) => None,
         }
@@ -365,21 +366,21 @@ impl fmt::Display for Peer<'_> {
 mod tests {
     use super::*;
 
-    /// The assertion on [`Slot`] measures a likeness; this measures a table.
+    /// The assertion on [`Slot`] measures a likeness; this measures a slab.
     #[test]
-    fn a_client_takes_40_bytes_of_the_table() {
+    fn a_client_takes_40_bytes_of_the_slab() {
         let config = Config::default();
-        let mut table = Slab::with_capacity(2);
+        let mut slab = Slab::with_capacity(2);
         let (one, other) =
             Socket::pair(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
         for socket in [one, other] {
             let connection = Connection::new(socket, &config);
-            table.insert(Entry::Client(Client {
+            slab.insert(Entry::Client(Client {
                 connection,
                 timer: Timer::IDLE,
             }));
         }
-        let [first, second] = [0, 1].map(|key| &raw const table[key] as usize);
+        let [first, second] = [0, 1].map(|key| &raw const slab[key] as usize);
         assert_eq!(second - first, 40);
     }
 }

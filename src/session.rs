@@ -17,25 +17,19 @@
 use crate::config::Config;
 
 /// Where one connection stands in the protocol.
-///
-/// Invariant: [`Echoing`](Self::Echoing) exists only while one driver holds the scratch buffer;
-/// before anybody else may use that, [`keep`](Self::keep) turns it into [`Kept`](Self::Kept).
 #[derive(Debug)]
-pub enum Session {
+pub struct Session(State);
+
+/// Invariant: [`Echoing`](Self::Echoing) exists only while one driver holds the scratch buffer;
+/// before anybody else may use that, [`Session::keep`] turns it into [`Kept`](Self::Kept).
+#[derive(Debug)]
+enum State {
     /// The greeting is going out; `sent` bytes of it are gone.
-    Greeting {
-        /// Bytes of the greeting handed over so far.
-        sent: u32,
-    },
+    Greeting { sent: u32 },
     /// The greeting is out, the message has not come yet.
     Reading,
-    /// The message stands in the first `len` bytes of the scratch buffer; `sent` of them are echoed.
-    Echoing {
-        /// Length of the message, in bytes.
-        len: u32,
-        /// Bytes of it handed over so far.
-        sent: u32,
-    },
+    /// The message is the first `len` bytes of the scratch buffer; `sent` of them are echoed.
+    Echoing { len: u32, sent: u32 },
     /// What the kernel would not take of the echo yet, on the heap until it does.
     Kept(Box<Unsent>),
     /// The echo is out, our FIN is not.
@@ -48,7 +42,7 @@ pub enum Session {
 
 /// The rest of an echo, behind a cursor.
 #[derive(Debug)]
-pub struct Unsent {
+struct Unsent {
     bytes: Box<[u8]>,
     sent: usize,
 }
@@ -79,48 +73,48 @@ impl Session {
     /// A session that has not sent anything yet.
     #[must_use]
     pub fn new(config: &Config) -> Self {
-        if config.greeting.is_empty() {
-            Self::Reading
+        Self(if config.greeting.is_empty() {
+            State::Reading
         } else {
-            Self::Greeting { sent: 0 }
-        }
+            State::Greeting { sent: 0 }
+        })
     }
 
     /// What to do next. `scratch` is the buffer that the last receive went into.
     #[must_use]
     pub fn want<'a>(&'a self, config: &'a Config, scratch: &'a [u8]) -> Want<'a> {
-        match self {
-            Self::Greeting { sent } => Want::Send(&config.greeting[*sent as usize..]),
-            Self::Reading | Self::Lingering => Want::Receive,
-            Self::Echoing { len, sent } => Want::Send(&scratch[*sent as usize..*len as usize]),
-            Self::Kept(unsent) => Want::Send(&unsent.bytes[unsent.sent..]),
-            Self::HalfClosing => Want::HalfClose,
-            Self::Closed(end) => Want::Close(*end),
+        match &self.0 {
+            State::Greeting { sent } => Want::Send(&config.greeting[*sent as usize..]),
+            State::Reading | State::Lingering => Want::Receive,
+            State::Echoing { len, sent } => Want::Send(&scratch[*sent as usize..*len as usize]),
+            State::Kept(unsent) => Want::Send(&unsent.bytes[unsent.sent..]),
+            State::HalfClosing => Want::HalfClose,
+            State::Closed(end) => Want::Close(*end),
         }
     }
 
     /// `n` of the bytes that [`Want::Send`] offered are in the kernel's hands.
     pub fn handle_sent(&mut self, n: usize, config: &Config) {
-        match self {
-            Self::Greeting { sent } => {
+        match &mut self.0 {
+            State::Greeting { sent } => {
                 *sent += length(n);
                 if *sent as usize == config.greeting.len() {
-                    *self = Self::Reading;
+                    self.0 = State::Reading;
                 }
             }
-            Self::Echoing { len, sent } => {
+            State::Echoing { len, sent } => {
                 *sent += length(n);
                 if sent == len {
-                    *self = Self::echoed(config);
+                    self.0 = State::echoed(config);
                 }
             }
-            Self::Kept(unsent) => {
+            State::Kept(unsent) => {
                 unsent.sent += n;
                 if unsent.sent == unsent.bytes.len() {
-                    *self = Self::echoed(config);
+                    self.0 = State::echoed(config);
                 }
             }
-            Self::Reading | Self::HalfClosing | Self::Lingering | Self::Closed(_) => {
+            State::Reading | State::HalfClosing | State::Lingering | State::Closed(_) => {
                 debug_assert!(
                     false,
                     "sent {n} bytes in {self:?}, which wants nothing sent"
@@ -134,33 +128,36 @@ impl Session {
     /// The message is what one read of `max_read` bytes would have returned. A receive may be
     /// larger: what it brought beyond those bytes is discarded, now instead of while lingering.
     pub fn handle_received(&mut self, n: usize, config: &Config) {
-        match (&*self, n) {
-            (Self::Reading, 0) => *self = Self::Closed(End::LeftEarly),
-            (Self::Reading, n) => {
-                *self = Self::Echoing {
+        match (&self.0, n) {
+            (State::Reading, 0) => self.0 = State::Closed(End::LeftEarly),
+            (State::Reading, n) => {
+                self.0 = State::Echoing {
                     len: length(n.min(config.max_read)),
                     sent: 0,
                 };
             }
-            (Self::Lingering, 0) => *self = Self::Closed(End::Echoed),
-            (Self::Lingering, _) => {}
+            (State::Lingering, 0) => self.0 = State::Closed(End::Echoed),
+            (State::Lingering, _) => {}
             _ => debug_assert!(false, "received {n} bytes in {self:?}, which wants none"),
         }
     }
 
     /// The sending side is shut down: our FIN is on its way.
     pub fn handle_half_closed(&mut self) {
-        debug_assert!(matches!(self, Self::HalfClosing), "half-closed in {self:?}");
-        *self = Self::Lingering;
+        debug_assert!(
+            matches!(self.0, State::HalfClosing),
+            "half-closed in {self:?}"
+        );
+        self.0 = State::Lingering;
     }
 
     /// Takes what is still owed out of the scratch buffer, so that others may use that.
     ///
     /// This is the only allocation a session ever makes, and only a short write leads to it.
     pub fn keep(&mut self, scratch: &[u8]) {
-        if let Self::Echoing { len, sent } = *self {
+        if let State::Echoing { len, sent } = self.0 {
             let bytes = scratch[sent as usize..len as usize].into();
-            *self = Self::Kept(Box::new(Unsent { bytes, sent: 0 }));
+            self.0 = State::Kept(Box::new(Unsent { bytes, sent: 0 }));
         }
     }
 
@@ -168,22 +165,25 @@ impl Session {
     #[must_use]
     pub fn wants_to_send(&self) -> bool {
         matches!(
-            self,
-            Self::Greeting { .. } | Self::Echoing { .. } | Self::Kept(_)
+            self.0,
+            State::Greeting { .. } | State::Echoing { .. } | State::Kept(_)
         )
     }
 
     /// Whether the echo is out and only the peer's FIN is awaited.
     #[must_use]
     pub fn is_lingering(&self) -> bool {
-        matches!(self, Self::Lingering)
+        matches!(self.0, State::Lingering)
     }
+}
 
+impl State {
+    /// What follows the last byte of the echo.
     fn echoed(config: &Config) -> Self {
         if config.linger.is_zero() {
-            Self::Closed(End::Echoed)
+            State::Closed(End::Echoed)
         } else {
-            Self::HalfClosing
+            State::HalfClosing
         }
     }
 }
@@ -248,7 +248,7 @@ mod tests {
                 (_, want) => panic!("{step} while it wants {want:?}"),
             }
             self.lingers |= verb == "half-close";
-            let closed = matches!(self.session, Session::Closed(_));
+            let closed = matches!(self.session.0, State::Closed(_));
             assert_eq!(self.session.is_lingering(), self.lingers && !closed);
         }
     }

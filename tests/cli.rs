@@ -11,23 +11,16 @@ mod util;
 use std::io::Write;
 use std::net::{Ipv6Addr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use util::{
-    BINARY, Server, TempPath, assert_echoes, assert_greeted, assert_rest, connect, have, in_time,
+    BINARY, Server, TempPath, assert_echoes, assert_greeted, assert_rest, connect, have, output,
     skip,
 };
 
 /// Runs it with a line of options that keeps it from serving.
 fn run(options: &[&str]) -> Output {
-    let mut command = Command::new(BINARY);
-    command
-        .args(options)
-        .stdin(Stdio::null())
-        .env("RUST_LOG", "off");
-    in_time(&format!("{options:?} to end"), move || {
-        command.output().unwrap()
-    })
+    output(Command::new(BINARY).args(options).env("RUST_LOG", "off"))
 }
 
 fn text(bytes: &[u8]) -> &str {
@@ -68,7 +61,7 @@ fn wrong_usage_is_2_and_names_the_fault() {
         (&["--max-read", "0"], "0 is not in 1..=1048576"),
         (&["--linger", "soon"], "--linger <DURATION>"),
         (&["--listen", "8000"], "expected HOST:PORT"),
-        (&["--greeting", r"\q"], r"no escape: \q"),
+        (&["--greeting", r"\q"], r"unknown escape \q"),
         (&["stray"], "stray"),
     ];
     for (options, names) in cases {
@@ -108,14 +101,9 @@ fn what_keeps_it_from_running_is_one_line() {
 
 #[test]
 fn every_listener_has_its_line_and_serves() {
-    let path = TempPath::new("cli.sock");
+    let path = TempPath::new("with,comma.sock");
     let unix = format!("unix:{}", path.as_str());
-    let options = [
-        "-l",
-        "127.0.0.1:0",
-        "--listen",
-        &format!("{unix},127.0.0.2:0"),
-    ];
+    let options = ["-l", "127.0.0.1:0", "--listen", &unix, "-l", "127.0.0.2:0"];
     let server = Server::start_listening(3, &options);
     let [first, second, third] = &server.addresses[..] else {
         panic!("{:?}", server.addresses)
@@ -190,11 +178,29 @@ fn the_environment_stands_between_flag_and_default() {
     assert!(server.addresses[0].starts_with("127.0.0.3:"));
     check(&server, b"by flag,mes");
 
-    let output = Command::new(BINARY)
-        .env("HELLO_ECHO_BACKLOG", "many")
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(2), "a wrong value is no default");
+    // A wrong value is no default, and an option has no use for it.
+    for (variable, value, names) in [
+        ("HELLO_ECHO_BACKLOG", "many", "--backlog <N>"),
+        (
+            "HELLO_ECHO_LISTEN",
+            "127.0.0.1:0,8000",
+            "'8000' for HELLO_ECHO_LISTEN",
+        ),
+        ("HELLO_ECHO_LISTEN", "", "'' for HELLO_ECHO_LISTEN"),
+    ] {
+        let output = output(Command::new(BINARY).env(variable, value));
+        assert_eq!(output.status.code(), Some(2), "{variable}={value}");
+        assert!(
+            text(&output.stderr).contains(names),
+            "{}",
+            text(&output.stderr)
+        );
+    }
+    let mut overruled = Command::new(BINARY);
+    overruled
+        .args(["-l", "127.0.0.1:0"])
+        .env("HELLO_ECHO_LISTEN", "8000");
+    assert_echoes(Server::spawn(1, &mut overruled).connect(), b"overruled");
 }
 
 /// What `ss` shows as a listener's Send-Q is the backlog that the kernel works with.
@@ -203,7 +209,7 @@ fn the_backlog_reaches_the_kernel() {
     if !have("ss") {
         return;
     }
-    for backlog in ["1", "99", "4096"] {
+    for backlog in ["1", "99", "128"] {
         let server = Server::start(&["--backlog", backlog]);
         let filter = format!("sport = :{}", server.address().port());
         let output = Command::new("ss")

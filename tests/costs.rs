@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 use util::{
-    BINARY, PATIENCE, Peer, Server, TempPath, assert_echoes, assert_greeted, assert_rest, have,
+    BINARY, PATIENCE, Peer, Server, TempPath, assert_echoes, assert_greeted, assert_rest,
+    have_strace,
 };
 
 /// An exchange with a client that waits for each answer: three wake-ups, nine calls for them.
@@ -41,7 +42,7 @@ fn an_exchange_with_an_early_fin_takes_11_system_calls() {
 
 /// Counts the calls from one sleep to the next, around an exchange and the client's close.
 fn assert_calls(most: usize, exchange: impl Fn(&mut TcpStream, &Trace)) {
-    if !have("strace") {
+    if !have_strace() {
         return;
     }
     let trace = Trace(TempPath::new(&format!("calls-{most}")));
@@ -60,6 +61,12 @@ fn assert_calls(most: usize, exchange: impl Fn(&mut TcpStream, &Trace)) {
         exchange(&mut server.connect(), &trace);
         let closed = |calls: &[String]| calls[before..].iter().any(|call| call.contains("close("));
         let calls = &trace.wait_until(closed)[before..];
+        let flagged = |call, flag| calls.iter().all(|c| !c.contains(call) || c.contains(flag));
+        assert!(
+            flagged("accept4(", "SOCK_CLOEXEC|SOCK_NONBLOCK"),
+            "{calls:?}"
+        );
+        assert!(flagged("sendto(", "MSG_NOSIGNAL"), "{calls:?}");
         // The sleep at the end stands for the one at the start, which was counted before.
         assert!(
             calls.len() <= most,
@@ -83,9 +90,9 @@ impl Trace {
         let start = Instant::now();
         loop {
             let calls = self.calls();
-            let sleep = calls
-                .last()
-                .is_some_and(|c| c.contains("epoll_") && !c.contains(" = "));
+            let sleep = calls.last().is_some_and(|c| {
+                (c.contains("epoll_wait(") || c.contains("epoll_pwait(")) && !c.contains(" = ")
+            });
             if sleep && expected(&calls) {
                 return calls;
             }

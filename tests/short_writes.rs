@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use hello_echo::{Address, Config, MAX_MESSAGE};
 use socket2::{Domain, Socket, Type};
-use util::{Peer, Server, TempPath, have, in_time, payload, skip};
+use util::{Peer, Server, TempPath, have, in_time, output, payload, skip};
 
 /// Sends a message before reading anything, then reads everything: the greeting was stuck until
 /// then, so the message has arrived in one piece and its echo gets stuck as well.
@@ -83,13 +83,13 @@ fn over_tcp_with_small_buffers() {
     }
     let script = "ip link set lo up && \
                   echo 4096 4096 4096 > /proc/sys/net/ipv4/tcp_wmem && exec \"$0\" \"$@\"";
-    let output = Command::new("unshare")
-        .args(unshare)
-        .args(["sh", "-c", script])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "in_the_namespace", "--ignored"])
-        .output()
-        .unwrap();
+    let output = output(
+        Command::new("unshare")
+            .args(unshare)
+            .args(["sh", "-c", script])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", "in_the_namespace", "--ignored"]),
+    );
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(
         output.status.success() && said.contains("1 passed"),

@@ -11,7 +11,7 @@
 use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -42,12 +42,15 @@ impl Server {
         if !command.get_envs().any(|(name, _)| name == "RUST_LOG") {
             command.env("RUST_LOG", "warn");
         }
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let child = command
             .spawn()
             .unwrap_or_else(|e| panic!("{command:?}: {e}"));
-        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut server = Self {
+            child,
+            addresses: vec![],
+        }; // from here on it ends with the test
+        let stdout = BufReader::new(server.child.stdout.take().unwrap());
         let lines = in_time(&format!("{command:?} to listen"), move || {
             stdout
                 .lines()
@@ -55,9 +58,13 @@ impl Server {
                 .collect::<io::Result<Vec<_>>>()
         });
         let address = |line: &String| line.strip_prefix("listening on ").unwrap().to_owned();
-        let addresses: Vec<String> = lines.unwrap().iter().map(address).collect();
-        assert_eq!(addresses.len(), listeners, "{command:?} did not start");
-        Self { child, addresses }
+        server.addresses = lines.unwrap().iter().map(address).collect();
+        assert_eq!(
+            server.addresses.len(),
+            listeners,
+            "{command:?} did not start"
+        );
+        server
     }
 
     /// The address of its first listener, which is TCP.
@@ -144,14 +151,30 @@ impl Server {
     }
 }
 
-/// How the child ended, which it must do by itself.
+/// What a command of few words said, which ends by itself.
+pub fn output(command: &mut Command) -> Output {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command
+        .spawn()
+        .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    end_in_time(&mut child);
+    child.wait_with_output().unwrap()
+}
+
+/// How the child ended. If it does not end by itself, that is a failure, and it is killed.
 fn end_in_time(child: &mut Child) -> ExitStatus {
     let start = Instant::now();
     loop {
         if let Some(status) = child.try_wait().unwrap() {
             return status;
         }
-        assert!(start.elapsed() < PATIENCE, "it does not end");
+        if start.elapsed() > PATIENCE {
+            child.kill().unwrap();
+            panic!("it does not end");
+        }
         std::thread::sleep(Duration::from_millis(1));
     }
 }
@@ -254,6 +277,21 @@ pub fn have(tool: &str) -> bool {
     let paths = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&paths).any(|path| path.join(tool).is_file());
     found || skip(&format!("{tool} is not installed"))
+}
+
+/// Whether strace is there and may trace, which containers often forbid.
+pub fn have_strace() -> bool {
+    have("strace")
+        && (output(Command::new("strace").args(["-o", "/dev/null", "true"]))
+            .status
+            .success()
+            || skip("strace may not trace here"))
+}
+
+/// Whether this process may have so many descriptors, once it has asked for it.
+pub fn have_descriptors(count: u64) -> bool {
+    rlimit::increase_nofile_limit(count).is_ok_and(|limit| limit >= count)
+        || skip(&format!("fewer than {count} descriptors may be open"))
 }
 
 /// Says what is skipped and why. Always false, except in CI, where it panics.

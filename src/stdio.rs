@@ -1,0 +1,76 @@
+//! stdout and stderr as a server needs them: writing never blocks, never fails and never panics.
+//!
+//! A log whose reader has stopped reading would stop the server in write(2) as soon as the pipe is
+//! full. `O_NONBLOCK` is no way out: it belongs to the open file, which others share. So each line
+//! asks first whether there is room, and is dropped and counted if there is none.
+
+use std::io::{self, Write};
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
+
+use mio::event::Source;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+
+/// One of the standard streams, line by line.
+///
+/// A pipe that has room takes 4096 bytes (`PIPE_BUF`) without blocking, and no line is longer.
+pub(crate) struct Lines<S> {
+    stream: S,
+    /// `None` for what always has room: a file, /dev/null.
+    room: Option<(Poll, Events)>,
+    dropped: u64,
+}
+
+impl<S: Write + AsRawFd> Lines<S> {
+    pub(crate) fn new(stream: S) -> Self {
+        Self {
+            room: watch(stream.as_raw_fd()).ok(),
+            stream,
+            dropped: 0,
+        }
+    }
+
+    /// Whether a line can be written now. Registering again has the kernel look at the stream anew.
+    fn has_room(&mut self) -> bool {
+        let Some((poll, events)) = &mut self.room else {
+            return true;
+        };
+        let fd = self.stream.as_raw_fd();
+        let asked = SourceFd(&fd)
+            .reregister(poll.registry(), Token(0), Interest::WRITABLE)
+            .and_then(|()| poll.poll(events, Some(Duration::ZERO)));
+        match asked {
+            Ok(()) => !events.is_empty(),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => self.has_room(),
+            Err(_) => false,
+        }
+    }
+}
+
+fn watch(fd: RawFd) -> io::Result<(Poll, Events)> {
+    let poll = Poll::new()?;
+    SourceFd(&fd).register(poll.registry(), Token(0), Interest::WRITABLE)?;
+    Ok((poll, Events::with_capacity(1)))
+}
+
+impl<S: Write + AsRawFd> Write for Lines<S> {
+    /// Takes a whole line, whatever becomes of it. What was dropped is said before the next one.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.has_room() {
+            let dropped = match std::mem::take(&mut self.dropped) {
+                0 => String::new(),
+                n => format!("{n} lines were dropped here, for want of a reader\n"),
+            };
+            let _ = self.stream.write_all(&[dropped.as_bytes(), line].concat());
+            let _ = self.stream.flush();
+        } else {
+            self.dropped += 1;
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

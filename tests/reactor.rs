@@ -1,0 +1,203 @@
+//! The library's promises, one turn at a time: no thread, no child process.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "that is how a test fails"
+)]
+
+mod util;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use hello_echo::{Address, Config, LocalAddr, MAX_MESSAGE, Server};
+use util::{PATIENCE, TempPath, assert_greeted, assert_rest, connect};
+
+const NOW: Option<Duration> = Some(Duration::ZERO);
+const SHORT: Duration = Duration::from_millis(100);
+
+fn server(set: impl FnOnce(&mut Config)) -> Server {
+    let mut config = Config::default();
+    config.listen = vec!["127.0.0.1:0".parse().unwrap()];
+    set(&mut config);
+    Server::bind(&config).unwrap()
+}
+
+/// Connected, as far as the kernel is concerned, before the server has turned.
+fn client(server: &Server) -> TcpStream {
+    match server.local_addrs()[..] {
+        [LocalAddr::Tcp(address)] => connect(address),
+        ref other => panic!("{other:?}"),
+    }
+}
+
+/// Turns until so many clients are left.
+fn turn_until(server: &mut Server, clients: usize) {
+    let start = Instant::now();
+    while server.clients() != clients {
+        assert!(
+            start.elapsed() < PATIENCE,
+            "{} clients, not {clients}",
+            server.clients()
+        );
+        server.turn(Some(SHORT)).unwrap();
+    }
+}
+
+#[test]
+fn a_turn_without_work_ends_with_its_timeout() {
+    let mut server = server(|_| {});
+    let start = Instant::now();
+    server.turn(Some(SHORT)).unwrap();
+    assert!(start.elapsed() >= SHORT);
+    assert_eq!(server.clients(), 0);
+}
+
+/// Sixteen a turn, and those that it stops before are not forgotten.
+#[test]
+fn a_turn_accepts_a_bounded_run() {
+    let mut server = server(|_| {});
+    let clients: Vec<TcpStream> = (0..40).map(|_| client(&server)).collect();
+    for expected in [16, 32, 40] {
+        server.turn(NOW).unwrap();
+        assert_eq!(server.clients(), expected);
+    }
+    drop(clients);
+    turn_until(&mut server, 0);
+}
+
+/// A client that sends faster than the server discards has its share of a turn, and goes on with
+/// the next one without a new event.
+#[test]
+fn a_flood_is_discarded_in_turns() {
+    let path = TempPath::new("flood.sock");
+    let mut server = server(|config| config.listen = vec![Address::Unix(path.0.clone())]);
+    let mut flooder = UnixStream::connect(&path.0).unwrap();
+    server.turn(NOW).unwrap();
+    flooder.set_nonblocking(true).unwrap();
+    let (mut sent, mut turns) = (0, 0);
+    while sent < 10_000_000 {
+        sent += flooder.write(&[b'x'; 100_000]).unwrap_or(0);
+        server.turn(NOW).unwrap();
+        turns += 1;
+    }
+    assert!(
+        turns >= 10_000_000 / (4 << 16),
+        "all of it in {turns} turns"
+    );
+    flooder.shutdown(std::net::Shutdown::Write).unwrap();
+    turn_until(&mut server, 0);
+}
+
+/// From its acceptance on, whether it is silent or does not read what it is owed.
+#[test]
+fn the_timeout_ends_who_does_not_take_its_echo() {
+    let path = TempPath::new("timeout.sock");
+    let mut server = server(|config| {
+        config.listen = vec![Address::Unix(path.0.clone())];
+        config.timeout = 2 * SHORT;
+        config.greeting = vec![b'g'; MAX_MESSAGE];
+    });
+    let start = Instant::now();
+    let mut silent = UnixStream::connect(&path.0).unwrap();
+    let mut reader = UnixStream::connect(&path.0).unwrap();
+    server.turn(NOW).unwrap();
+    assert_eq!(server.clients(), 2);
+    // One reads a little now and then: that is no extension.
+    while server.clients() > 0 {
+        assert!(start.elapsed() < PATIENCE);
+        reader.read_exact(&mut [0; 10]).unwrap();
+        server.turn(Some(SHORT / 10)).unwrap();
+    }
+    assert!(start.elapsed() >= 2 * SHORT, "too early");
+    let mut received = Vec::new();
+    silent.read_to_end(&mut received).unwrap();
+    assert!(received.len() < MAX_MESSAGE, "the rest was not sent");
+}
+
+/// The time for the echo does not count for what follows it, and the other way round.
+#[test]
+fn each_deadline_has_its_own_time() {
+    let mut server = server(|config| {
+        config.timeout = SHORT;
+        config.linger = 3 * SHORT;
+    });
+    let mut lingering = client(&server);
+    server.turn(NOW).unwrap();
+    lingering.write_all(b"hi").unwrap();
+    assert_greeted(&mut lingering);
+    let start = Instant::now();
+    server.turn(NOW).unwrap();
+    assert_rest(&mut lingering, b"hi");
+    turn_until(&mut server, 0);
+    assert!(
+        start.elapsed() >= 3 * SHORT,
+        "it was closed before its linger was over"
+    );
+}
+
+/// Who leaves in time takes its deadline along: the next one gets the key, but not that.
+#[test]
+fn a_key_that_is_used_again_has_no_old_deadline() {
+    for [timeout, linger] in [[SHORT, 100 * SHORT], [100 * SHORT, SHORT]] {
+        let mut server = server(|config| [config.timeout, config.linger] = [timeout, linger]);
+        let first = Instant::now();
+        for echoed in [false, true] {
+            let mut leaving = client(&server);
+            server.turn(NOW).unwrap();
+            assert_greeted(&mut leaving);
+            if echoed {
+                leaving.write_all(b"hi").unwrap();
+                server.turn(NOW).unwrap();
+                assert_rest(&mut leaving, b"hi");
+            }
+            drop(leaving);
+            turn_until(&mut server, 0);
+        }
+        // Late enough that the first deadlines are over before its own is.
+        server.turn(Some(SHORT / 2)).unwrap();
+        let accepted = Instant::now();
+        let _second = client(&server);
+        server.turn(NOW).unwrap();
+        while first.elapsed() < SHORT + SHORT / 4 {
+            server.turn(Some(SHORT / 10)).unwrap();
+        }
+        let overdue = accepted.elapsed() >= timeout;
+        assert!(
+            server.clients() == 1 || overdue,
+            "an old deadline closed it"
+        );
+    }
+}
+
+#[test]
+fn a_timeout_of_zero_is_no_limit() {
+    let mut server = server(|config| config.timeout = Duration::ZERO);
+    let mut patient = client(&server);
+    server.turn(NOW).unwrap();
+    server.turn(Some(SHORT)).unwrap();
+    assert_greeted(&mut patient);
+    patient.write_all(b"hi").unwrap();
+    server.turn(Some(SHORT)).unwrap();
+    assert_rest(&mut patient, b"hi");
+}
+
+#[test]
+fn settings_at_their_limits() {
+    for (max_read, greeting) in [(1, 0), (1, 1), (MAX_MESSAGE, 0), (1000, 1)] {
+        let mut server = server(|config| {
+            config.max_read = max_read;
+            config.greeting = vec![b'g'; greeting];
+            config.backlog = 1;
+        });
+        let mut client = client(&server);
+        server.turn(NOW).unwrap();
+        client.write_all(b"hi").unwrap();
+        server.turn(NOW).unwrap();
+        let echo = &b"hi"[..max_read.min(2)];
+        assert_rest(&mut client, &[&b"g"[..greeting], echo].concat());
+    }
+}

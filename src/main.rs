@@ -1,34 +1,38 @@
 //! The program: parse, set up logging, bind, run, exit code.
 
 mod logging;
+mod stdio;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use hello_echo::{Server, cli};
+use stdio::Lines;
 
 fn main() -> ExitCode {
     let options = cli::parse(std::env::args_os()).unwrap_or_else(|e| e.exit());
-    logging::start(options.log_level);
+    if let Err(e) = logging::start(options.log_level) {
+        return fail(2, &e);
+    }
     match serve(&options) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(e) => {
-            // Not through the log: -q must not hide why the server is not there. A stderr that is
-            // gone must not matter; eprintln would panic.
-            let _ = writeln!(io::stderr(), "hello-echo: {e}");
-            ExitCode::FAILURE
-        }
+        Err(e) => fail(1, &e.to_string()),
     }
+}
+
+/// Says in one line why the server is not there. Not through the log: -q must not hide it.
+fn fail(code: u8, why: &str) -> ExitCode {
+    let _ = Lines::new(io::stderr()).write_all(format!("hello-echo: {why}\n").as_bytes());
+    ExitCode::from(code)
 }
 
 fn serve(options: &cli::Options) -> io::Result<()> {
     raise_descriptor_limit();
     let mut server = Server::bind(&options.config)?;
+    let mut stdout = Lines::new(io::stdout());
     for address in server.local_addrs() {
-        // A stdout that is closed or full is somebody else's trouble: the server serves.
-        let _ = writeln!(io::stdout(), "listening on {address}");
+        stdout.write_all(format!("listening on {address}\n").as_bytes())?;
     }
-    let _ = io::stdout().flush();
     server.run()
 }
 
@@ -36,7 +40,7 @@ fn serve(options: &cli::Options) -> io::Result<()> {
 /// one is 1024 in most shells, for the sake of programs that use select(2).
 fn raise_descriptor_limit() {
     match rlimit::increase_nofile_limit(u64::MAX) {
-        Ok(limit) => log::info!("at most {limit} descriptors, one for each client"),
-        Err(e) => log::warn!("cannot raise the limit of descriptors: {e}"),
+        Ok(limit) => log::info!("descriptor limit {limit}"),
+        Err(e) => log::warn!("cannot raise the descriptor limit: {e}"),
     }
 }

@@ -203,6 +203,18 @@ fn the_environment_stands_between_flag_and_default() {
     assert_echoes(Server::spawn(1, &mut overruled).connect(), b"overruled");
 }
 
+#[test]
+fn a_wrong_filter_of_the_log_is_wrong_usage() {
+    let output = output(Command::new(BINARY).env("RUST_LOG", "a=b=c"));
+    assert_eq!(output.status.code(), Some(2));
+    let line = "hello-echo: RUST_LOG=a=b=c: ";
+    let said = text(&output.stderr);
+    assert!(
+        said.starts_with(line) && said.lines().count() == 1,
+        "{said}"
+    );
+}
+
 /// What `ss` shows as a listener's Send-Q is the backlog that the kernel works with.
 #[test]
 fn the_backlog_reaches_the_kernel() {

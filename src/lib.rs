@@ -71,7 +71,15 @@
 //! TLS, UDP, HTTP, several threads, allow lists. One process is one reactor on one core.
 
 // A test may panic; that is how it fails.
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::print_stdout
+    )
+)]
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 compile_error!("hello-echo is written against Linux: epoll's edges and accept4");

@@ -15,7 +15,7 @@ use socket2::{SockAddr, Socket};
 use crate::accept::{Gate, Verdict, judge};
 use crate::address::LocalAddr;
 use crate::config::Config;
-use crate::connection::{Connection, Progress, Readiness, Reason};
+use crate::connection::{Connection, DISCARD, Progress, Readiness, Reason};
 use crate::deadlines::{Deadlines, Kind, Moment, Timer, Timers};
 use crate::listener::{Listener, effective_backlog};
 
@@ -28,10 +28,6 @@ const ACCEPTS_PER_TURN: usize = 16;
 /// Connections whose time is over that are closed in one turn; the rest follow in the next.
 const EXPIRIES_PER_TURN: usize = 256;
 
-/// The scratch buffer, in bytes, if `max_read` does not ask for more. Much larger than a message,
-/// so that one receive takes what a client has sent and shows by coming back short that it did.
-const SCRATCH: usize = 64 << 10;
-
 /// A server, bound and listening. Nothing happens until it is [run](Self::run) or
 /// [turned](Self::turn).
 #[derive(Debug)]
@@ -43,7 +39,9 @@ pub struct Server {
     /// leave, so they are the keys below `listeners`.
     slab: Slab<Entry>,
     listeners: usize,
-    /// What was received last. Belongs to whoever is being driven, and to nobody between.
+    /// What was received last; belongs to whoever is being driven, and to nobody in between. Much
+    /// larger than a message usually is, so that one receive takes all that a client has sent, and
+    /// shows by coming back short that it did.
     scratch: Box<[u8]>,
     gate: Gate,
     deadlines: Deadlines,
@@ -99,7 +97,7 @@ impl Server {
             events: Events::with_capacity(EVENTS_PER_TURN),
             listeners: slab.len(),
             slab,
-            scratch: vec![0; config.max_read.max(SCRATCH)].into(),
+            scratch: vec![0; config.max_read.max(DISCARD)].into(),
             gate: Gate::default(),
             deadlines: Deadlines::new(config.timeout, config.linger),
             start: Instant::now(),
@@ -158,7 +156,7 @@ impl Server {
         let alarm = alarm.map(|alarm| self.now().until(alarm));
         let timeout = [timeout, alarm].into_iter().flatten().min();
         match self.poll.poll(events, timeout) {
-            // A signal, be it SIGSTOP with SIGCONT behind it: an empty batch, and the next turn
+            // A signal, if only SIGSTOP and SIGCONT: an empty batch, and the next turn
             // waits again.
             Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(()),
             polled => polled.map_err(|e| context("cannot poll", &e)),
@@ -286,7 +284,7 @@ impl Server {
                 self.deadlines.set(&mut self.slab, Kind::Echo, key, now);
             }
             // ENOSPC (fs.epoll.max_user_watches) or ENOMEM. This one is lost; with the gate shut
-            // those behind it wait in the queue instead of being lost too.
+            // those after it wait in the queue instead of being lost too.
             Err(e) => self.shut_gate("cannot poll a client", &e, now),
         }
     }

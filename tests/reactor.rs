@@ -14,6 +14,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use hello_echo::{Address, Config, LocalAddr, MAX_MESSAGE, Server};
+use socket2::SockRef;
 use util::{PATIENCE, TempPath, assert_greeted, assert_rest, connect};
 
 const NOW: Option<Duration> = Some(Duration::ZERO);
@@ -171,6 +172,23 @@ fn a_key_that_is_used_again_has_no_old_deadline() {
             "an old deadline closed it"
         );
     }
+}
+
+/// Urgent data ends a receive early, with more to come. All of it is taken all the same: otherwise
+/// the close in the end would be a reset.
+#[test]
+fn urgent_data_hides_nothing() {
+    let mut server = server(|config| config.linger = SHORT);
+    let mut client = client(&server);
+    server.turn(NOW).unwrap();
+    client.write_all(b"before").unwrap();
+    SockRef::from(&client).send_out_of_band(b"!").unwrap();
+    client.write_all(b"after").unwrap();
+    server.turn(NOW).unwrap();
+    assert_greeted(&mut client);
+    assert_rest(&mut client, b"before");
+    turn_until(&mut server, 0);
+    assert!(client.take_error().unwrap().is_none(), "it was reset");
 }
 
 #[test]

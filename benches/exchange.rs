@@ -1,7 +1,7 @@
 //! Exchanges a second over loopback, against the release binary, with every byte checked.
 //!
 //! Client and server share the machine, so the rate says as much about the client. The server's own
-//! CPU time per exchange, printed behind each figure, is the steadier one.
+//! CPU time per exchange, printed after each figure, is the steadier one.
 
 #![allow(missing_docs, reason = "criterion's macros make a main that has none")]
 #![allow(

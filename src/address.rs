@@ -48,7 +48,7 @@ impl FromStr for Address {
     fn from_str(text: &str) -> Result<Self, ParseAddressError> {
         if let Some(path) = text.strip_prefix("unix:") {
             if path.is_empty() {
-                return Err(ParseAddressError("unix: needs a path behind it"));
+                return Err(ParseAddressError("unix: needs a path"));
             }
             return Ok(Self::Unix(path.into()));
         }
@@ -183,6 +183,6 @@ mod tests {
             Err("there is no IPv6 address in the brackets"),
         );
         check("[]:8000", Err("there is no IPv6 address in the brackets"));
-        check("unix:", Err("unix: needs a path behind it"));
+        check("unix:", Err("unix: needs a path"));
     }
 }

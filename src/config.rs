@@ -33,7 +33,7 @@ pub struct Config {
     /// How long a client may take from being accepted to the last byte of its echo, be it silent or
     /// slow to read; then it is closed. Traffic does not extend it. Zero is no limit. Default: 60 s.
     pub timeout: Duration,
-    /// How long to wait for the client's FIN behind the echo. Traffic does not extend it. Zero
+    /// How long to wait for the client's FIN after the echo. Traffic does not extend it. Zero
     /// closes at once, as the course's sample does: a client that sends more than one message then
     /// risks a reset in place of its echo. Default: 2 s.
     pub linger: Duration,

@@ -1,5 +1,6 @@
 //! A listening socket: how it is made, how it accepts, what it leaves behind.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::AsRawFd;
@@ -70,6 +71,7 @@ impl Listener {
     fn bind_unix(path: &Path, backlog: u32) -> io::Result<Self> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         let address = SockAddr::unix(path)?;
+        let _until_it_listens = lock(path)?;
         match socket.bind(&address) {
             Err(e) if e.kind() == io::ErrorKind::AddrInUse && is_stale(path) => {
                 std::fs::remove_file(path)?;
@@ -127,6 +129,18 @@ impl Drop for Listener {
 fn listen(socket: &Socket, backlog: u32) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     socket.listen(c_int::try_from(backlog).unwrap_or(c_int::MAX))
+}
+
+/// Lets one server at a time see what is at `path` and replace it if it is stale: a socket that is
+/// bound and not yet listening refuses connections like one that is left over. The lock is a name in
+/// the abstract namespace, which is gone with its holder.
+fn lock(path: &Path) -> io::Result<Socket> {
+    let mut hasher = DefaultHasher::new();
+    std::path::absolute(path)?.hash(&mut hasher);
+    let name = format!("\0hello-echo-{:016x}", hasher.finish());
+    let lock = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
+    lock.bind(&SockAddr::unix(name)?)?;
+    Ok(lock)
 }
 
 /// Whether `path` is a Unix socket that nobody listens on: what a killed server leaves behind.

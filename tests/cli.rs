@@ -12,10 +12,11 @@ use std::io::Write;
 use std::net::{Ipv6Addr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, Output};
+use std::time::Instant;
 
 use util::{
-    BINARY, Server, TempPath, assert_echoes, assert_greeted, assert_rest, connect, have, output,
-    skip,
+    BINARY, PATIENCE, Server, TempPath, assert_echoes, assert_greeted, assert_rest, connect, have,
+    have_strace, output, skip,
 };
 
 /// Runs it with a line of options that keeps it from serving.
@@ -293,11 +294,8 @@ fn only_a_stale_unix_socket_is_replaced() {
     let path = TempPath::new("stale.sock");
     let address = format!("unix:{}", path.as_str());
     let in_use = format!("cannot listen on {address}: Address already in use (os error 98)");
-    drop(UnixListener::bind(&path.0).unwrap());
-    assert!(
-        path.0.exists(),
-        "std leaves it behind, as a killed server does"
-    );
+    drop(Server::start_listening(1, &["-l", &address]));
+    assert!(path.0.exists(), "it was killed");
 
     let server = Server::start_listening(1, &["-l", &address]);
     assert_echoes(UnixStream::connect(&path.0).unwrap(), b"replaced");
@@ -309,6 +307,35 @@ fn only_a_stale_unix_socket_is_replaced() {
     std::fs::write(&path.0, "a file").unwrap();
     assert_cannot_run(&["-l", &address], &in_use);
     assert_eq!(std::fs::read_to_string(&path.0).unwrap(), "a file");
+}
+
+/// Nor is the socket of a server that is only just starting, which does not listen yet.
+#[test]
+fn a_starting_server_keeps_its_unix_socket() {
+    if !have_strace() {
+        return;
+    }
+    let path = TempPath::new("start.sock");
+    let address = format!("unix:{}", path.as_str());
+    let mut slow = Command::new("strace");
+    slow.args([
+        "-f",
+        "-qqq",
+        "-o",
+        "/dev/null",
+        "-e",
+        "inject=listen:delay_enter=300000",
+    ]);
+    slow.args([BINARY, "-l", &address]);
+    let starting = std::thread::spawn(move || Server::spawn(1, &mut slow));
+    let start = Instant::now();
+    while !path.0.exists() {
+        assert!(start.elapsed() < PATIENCE, "it is not bound");
+    }
+    let in_use = format!("cannot listen on {address}: Address already in use (os error 98)");
+    assert_cannot_run(&["-l", &address], &in_use);
+    let _server = starting.join().unwrap();
+    assert_echoes(UnixStream::connect(&path.0).unwrap(), b"started");
 }
 
 /// A server that ends in order takes its socket with it, but not somebody else's at its path.

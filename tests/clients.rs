@@ -10,7 +10,7 @@ const LINE: &str = "hi back atcha\n";
 
 /// Starts the client, has it send a line once it was greeted, and lets it end by itself.
 ///
-/// `fin`: its input ends behind the line, so it may send FIN. Otherwise only the server's FIN can
+/// `fin`: its input ends after the line, so it may send FIN. Otherwise only the server's FIN can
 /// end its output.
 fn check(program: &str, arguments: &[&str], fin: bool) {
     let mut client = Client::start(program, arguments);

@@ -14,7 +14,7 @@ use util::{BINARY, Client, Server, have};
 
 const README: &str = include_str!("../README.md");
 
-/// The blocks of a session: the command behind `$ `, and what it shows.
+/// The blocks of a session: the command after `$ `, and what it shows.
 fn transcripts() -> Vec<(&'static str, &'static str)> {
     let blocks = README.split("```console\n").skip(1);
     let session = |block: &'static str| {

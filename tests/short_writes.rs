@@ -27,7 +27,7 @@ fn assert_all_of_it_comes(mut stream: impl Peer, greeting: &[u8], message: &[u8]
     assert_eq!(
         stream.read(&mut [0]).unwrap(),
         0,
-        "something behind the echo"
+        "something after the echo"
     );
 }
 

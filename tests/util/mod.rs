@@ -22,7 +22,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// The shipped binary, running. Ends with the test.
 pub struct Server {
     child: Child,
-    /// What it printed behind `listening on `, in order.
+    /// What it printed after `listening on `, in order.
     pub addresses: Vec<String>,
 }
 
@@ -232,7 +232,7 @@ pub fn assert_rest(stream: &mut impl Read, expected: &[u8]) {
     let mut rest = Vec::new();
     let end = stream.read_to_end(&mut rest);
     let both = || format!("{} bytes instead of {}", rest.len(), expected.len());
-    assert!(end.is_ok(), "{end:?} behind {}", both());
+    assert!(end.is_ok(), "{end:?} after {}", both());
     assert!(
         rest == expected,
         "{}, {:?}",
@@ -367,7 +367,7 @@ impl Client {
             match self.received.recv_timeout(PATIENCE) {
                 Ok(more) => self.output.extend(more),
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
-                Err(e) => panic!("{e}, behind {:?}", String::from_utf8_lossy(&self.output)),
+                Err(e) => panic!("{e}, after {:?}", String::from_utf8_lossy(&self.output)),
             }
         }
         // Its output has ended; ncat stays until its input has, too.

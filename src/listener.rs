@@ -6,6 +6,8 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
+use std::thread::sleep;
+use std::time::Duration;
 
 use libc::c_int;
 use mio::event::Source;
@@ -133,14 +135,19 @@ fn listen(socket: &Socket, backlog: u32) -> io::Result<()> {
 
 /// Lets one server at a time see what is at `path` and replace it if it is stale: a socket that is
 /// bound and not yet listening refuses connections like one that is left over. The lock is a name in
-/// the abstract namespace, which is gone with its holder.
+/// the abstract namespace, which is gone with its holder. Waits up to a second for it.
 fn lock(path: &Path) -> io::Result<Socket> {
     let mut hasher = DefaultHasher::new();
     std::path::absolute(path)?.hash(&mut hasher);
-    let name = format!("\0hello-echo-{:016x}", hasher.finish());
+    let name = SockAddr::unix(format!("\0hello-echo-{:016x}", hasher.finish()))?;
     let lock = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
-    lock.bind(&SockAddr::unix(name)?)?;
-    Ok(lock)
+    for _ in 0..1000 {
+        match lock.bind(&name) {
+            Err(e) if e.kind() == io::ErrorKind::AddrInUse => sleep(Duration::from_millis(1)),
+            bound => return bound.map(|()| lock),
+        }
+    }
+    lock.bind(&name).map(|()| lock)
 }
 
 /// Whether `path` is a Unix socket that nobody listens on: what a killed server leaves behind.

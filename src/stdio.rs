@@ -31,7 +31,8 @@ impl<S: Write + AsRawFd> Lines<S> {
         }
     }
 
-    /// Whether a line can be written now. Registering again has the kernel look at the stream anew.
+    /// Whether a line can be written now, or nobody knows. Registering again has the kernel look at
+    /// the stream anew.
     fn has_room(&mut self) -> bool {
         let Some((poll, events)) = &mut self.room else {
             return true;
@@ -40,11 +41,7 @@ impl<S: Write + AsRawFd> Lines<S> {
         let asked = SourceFd(&fd)
             .reregister(poll.registry(), Token(0), Interest::WRITABLE)
             .and_then(|()| poll.poll(events, Some(Duration::ZERO)));
-        match asked {
-            Ok(()) => !events.is_empty(),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => self.has_room(),
-            Err(_) => false,
-        }
+        asked.is_err() || !events.is_empty()
     }
 }
 

@@ -121,7 +121,12 @@ fn every_listener_has_its_line_and_serves() {
 }
 
 #[test]
-fn a_name_is_resolved() {
+fn a_name_is_resolved_and_any_interface_is_an_address() {
+    let any = Server::start_listening(1, &["-l", "0.0.0.0:0"]);
+    let port = any.address().port();
+    for host in [[127, 0, 0, 1], [127, 0, 0, 2]] {
+        assert_echoes(connect((host, port).into()), b"any");
+    }
     let server = Server::start_listening(1, &["-l", "localhost:0"]);
     assert_echoes(connect(server.address()), b"by name");
 }

@@ -61,8 +61,9 @@
 //! - **An idle client costs one slab entry** of at most 40 bytes, and no buffer. A compile-time
 //!   assertion holds that. All clients share one scratch buffer, and a heap buffer exists only for
 //!   what the kernel would not take yet.
+//! - **Every client has a deadline**, absolute: one for its echo, then one for its FIN.
 //! - **Bounded work.** Events, accepts, expiries and the calls for one client are all bounded per
-//!   turn, so nobody waits for somebody else's flood.
+//!   turn, so a flood delays the others by its share of a turn and no more.
 //! - **Three circles of errors.** Starting up: one line and an exit code. Accepting: on to the next,
 //!   or a pause that always ends; only a broken listener is fatal. A peer: its connection ends.
 //!

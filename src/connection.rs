@@ -354,9 +354,7 @@ mod tests {
             assert_eq!(connection.is_lingering(), stream.half_closed, "{script:?}");
             readiness = Readiness::Event { fin };
         };
-        let Connection {
-            stream, session, ..
-        } = connection;
+        let Connection { stream, session } = connection;
         let message = &PEER[..stream.first.min(config.max_read)];
         let owed = [&config.greeting[..], message].concat();
         let said = format!(

@@ -156,8 +156,7 @@ impl Server {
         let alarm = alarm.map(|alarm| self.now().until(alarm));
         let timeout = [timeout, alarm].into_iter().flatten().min();
         match self.poll.poll(events, timeout) {
-            // A signal, if only SIGSTOP and SIGCONT: an empty batch, and the next turn
-            // waits again.
+            // A signal, if only SIGSTOP and SIGCONT: an empty batch, and the next turn waits.
             Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(()),
             polled => polled.map_err(|e| context("cannot poll", &e)),
         }

@@ -10,13 +10,13 @@ mod util;
 
 use std::io::Write;
 use std::net::{Ipv6Addr, TcpListener, TcpStream};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::process::{Command, Output};
 use std::time::Instant;
 
 use util::{
-    BINARY, PATIENCE, Server, TempPath, assert_echoes, assert_greeted, assert_rest, connect, have,
-    have_strace, output, skip,
+    BINARY, PATIENCE, Server, TempPath, assert_echoes, assert_greeted, assert_rest, connect,
+    connect_unix, have, have_strace, output, skip,
 };
 
 /// Runs it with a line of options that keeps it from serving.
@@ -116,7 +116,7 @@ fn every_listener_has_its_line_and_serves() {
     );
     assert_eq!(second, &unix);
     assert_echoes(connect(first.parse().unwrap()), b"one");
-    assert_echoes(UnixStream::connect(&path.0).unwrap(), b"two");
+    assert_echoes(connect_unix(&path), b"two");
     assert_echoes(connect(third.parse().unwrap()), b"three");
 }
 
@@ -303,9 +303,9 @@ fn only_a_stale_unix_socket_is_replaced() {
     assert!(path.0.exists(), "it was killed");
 
     let server = Server::start_listening(1, &["-l", &address]);
-    assert_echoes(UnixStream::connect(&path.0).unwrap(), b"replaced");
+    assert_echoes(connect_unix(&path), b"replaced");
     assert_cannot_run(&["-l", &address], &in_use);
-    assert_echoes(UnixStream::connect(&path.0).unwrap(), b"alive");
+    assert_echoes(connect_unix(&path), b"alive");
     drop(server);
 
     std::fs::remove_file(&path.0).unwrap();
@@ -340,7 +340,7 @@ fn a_starting_server_keeps_its_unix_socket() {
     let in_use = format!("cannot listen on {address}: Address already in use (os error 98)");
     assert_cannot_run(&["-l", &address], &in_use);
     let _server = starting.join().unwrap();
-    assert_echoes(UnixStream::connect(&path.0).unwrap(), b"started");
+    assert_echoes(connect_unix(&path), b"started");
 }
 
 /// A server that ends in order takes its socket with it, but not somebody else's at its path.

@@ -18,15 +18,18 @@ fn check(program: &str, arguments: &[&str], fin: bool) {
     if fin {
         client.end_input();
     }
-    let (output, status) = client.finish();
-    assert_eq!(output, format!("hello\n{LINE}"), "{program} {arguments:?}");
-    assert!(status.success(), "{program} {arguments:?}: {status}");
+    assert_session(client, program, arguments);
 }
 
 /// As [`check`], with everything sent at once, before the greeting is seen.
 fn check_piped(program: &str, arguments: &[&str]) {
     let mut client = Client::start(program, arguments);
     client.send(LINE.as_bytes()).end_input();
+    assert_session(client, program, arguments);
+}
+
+/// It showed the greeting and the echo and nothing else, and is content.
+fn assert_session(mut client: Client, program: &str, arguments: &[&str]) {
     let (output, status) = client.finish();
     assert_eq!(output, format!("hello\n{LINE}"), "{program} {arguments:?}");
     assert!(status.success(), "{program} {arguments:?}: {status}");
@@ -98,9 +101,8 @@ fn bash_dev_tcp() {
     check("bash", &["-c", &script], true);
     let script =
         format!("exec 3<>/dev/tcp/127.0.0.1/{port}; printf 'hi back atcha\\n' >&3; cat <&3");
-    let (output, status) = Client::start("bash", &["-c", &script]).finish();
-    assert_eq!(output, format!("hello\n{LINE}"));
-    assert!(status.success());
+    let arguments = ["-c", &script];
+    assert_session(Client::start("bash", &arguments), "bash", &arguments);
 }
 
 /// Telnet with a pipe for its input, which stays open. The README's session is in a terminal.

@@ -129,7 +129,7 @@ fn idle_clients_cost_no_wake_up_and_no_memory() {
     assert_eq!(server.status("voluntary_ctxt_switches"), wake_ups);
     assert_eq!(server.status("Threads"), "1");
 
-    // The table of 500 has grown to 1024 entries of 40 bytes; a buffer each would be 500 KB.
+    // The slab of 500 has grown to 1024 entries of 40 bytes; a buffer each would be 500 KB.
     let grown = memory(&server).saturating_sub(before);
     assert!(grown <= 64, "{grown} KB for {CLIENTS} idle clients");
     for mut client in clients {

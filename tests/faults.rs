@@ -14,8 +14,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use util::{
-    BINARY, PATIENCE, Server, TempPath, assert_echoes, assert_greeted, assert_rest,
-    have_descriptors, have_strace, in_time, payload,
+    BINARY, PATIENCE, Server, TempPath, assert_echoes, assert_greeted, assert_rest, connect_unix,
+    have_descriptors, have_strace, payload,
 };
 
 /// One failing accept4, whatever its reason, does not strand the client that waits: it is greeted
@@ -340,7 +340,7 @@ fn a_log_that_nobody_reads_stops_nothing() {
     );
 }
 
-/// A stdout that is full when the server starts does not keep it from serving.
+/// A stdout that is full when the server starts does not keep it from serving. It is its stderr, too.
 #[test]
 fn a_stdout_that_nobody_reads_stops_nothing() {
     let (_reader, mut full) = UnixStream::pair().unwrap();
@@ -349,22 +349,20 @@ fn a_stdout_that_nobody_reads_stops_nothing() {
     while full.write(b"x").is_ok() {}
     full.set_nonblocking(false).unwrap();
     let path = TempPath::new("full.sock");
-    let mut command = Command::new(BINARY);
-    command.args(["--listen", &format!("unix:{}", path.as_str())]);
-    let mut child = command.stdout(OwnedFd::from(full)).spawn().unwrap();
-    let client = in_time("it to listen", move || connect_unix(&path));
-    assert_echoes(client, b"full");
-    child.kill().unwrap();
-    child.wait().unwrap();
+    let script = format!("exec \"$0\" --listen unix:{} >&2", path.as_str());
+    let mut command = Command::new("sh");
+    command.args(["-c", &script, BINARY]);
+    let _server = Server::spawn(0, command.stderr(OwnedFd::from(full)));
+    assert_echoes(connect_silent(&path), b"full");
 }
 
-/// Tries until somebody listens there.
-fn connect_unix(path: &TempPath) -> UnixStream {
-    loop {
-        if let Ok(client) = UnixStream::connect(&path.0) {
-            return client;
-        }
+/// Connects to a server that does not say when it listens.
+fn connect_silent(path: &TempPath) -> UnixStream {
+    let start = Instant::now();
+    while UnixStream::connect(&path.0).is_err() {
+        assert!(start.elapsed() < PATIENCE, "it does not listen");
     }
+    connect_unix(path)
 }
 
 /// A stdout or stderr that is closed, or full, stops nothing.
@@ -376,7 +374,6 @@ fn it_serves_without_stdout_and_stderr() {
         let script = format!("exec \"$0\" -v --listen unix:{} {streams}", path.as_str());
         let mut mute = Command::new("sh");
         let _server = Server::spawn(0, mute.args(["-c", &script, BINARY]));
-        let client = in_time("it to listen", move || connect_unix(&path));
-        assert_echoes(client, b"mute");
+        assert_echoes(connect_silent(&path), b"mute");
     }
 }

@@ -10,12 +10,11 @@ mod util;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use hello_echo::{Address, Config, LocalAddr, MAX_MESSAGE, Server};
 use socket2::SockRef;
-use util::{PATIENCE, TempPath, assert_greeted, assert_rest, connect};
+use util::{PATIENCE, TempPath, assert_greeted, assert_rest, connect, connect_unix};
 
 const NOW: Option<Duration> = Some(Duration::ZERO);
 const SHORT: Duration = Duration::from_millis(100);
@@ -76,7 +75,7 @@ fn a_turn_accepts_a_bounded_run() {
 fn a_flood_is_discarded_in_turns() {
     let path = TempPath::new("flood.sock");
     let mut server = server(|config| config.listen = vec![Address::Unix(path.0.clone())]);
-    let mut flooder = UnixStream::connect(&path.0).unwrap();
+    let mut flooder = connect_unix(&path);
     server.turn(NOW).unwrap();
     flooder.set_nonblocking(true).unwrap();
     let (mut sent, mut turns) = (0, 0);
@@ -103,8 +102,8 @@ fn the_timeout_ends_who_does_not_take_its_echo() {
         config.greeting = vec![b'g'; MAX_MESSAGE];
     });
     let start = Instant::now();
-    let mut silent = UnixStream::connect(&path.0).unwrap();
-    let mut reader = UnixStream::connect(&path.0).unwrap();
+    let mut silent = connect_unix(&path);
+    let mut reader = connect_unix(&path);
     server.turn(NOW).unwrap();
     assert_eq!(server.clients(), 2);
     // One reads a little now and then: that is no extension.

@@ -4,7 +4,6 @@
 
 mod util;
 
-use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +11,7 @@ use std::time::Duration;
 
 use hello_echo::{Address, Config, MAX_MESSAGE};
 use socket2::{Domain, Socket, Type};
-use util::{Peer, Server, TempPath, have, in_time, output, payload, skip};
+use util::{Peer, Server, TempPath, connect_unix, have, in_time, output, payload, skip};
 
 /// Sends a message before reading anything, then reads everything: the greeting was stuck until
 /// then, so the message has arrived in one piece and its echo gets stuck as well.
@@ -52,9 +51,7 @@ fn over_a_unix_socket() {
         }
     });
     in_time("the short writes", move || {
-        let clients: Vec<_> = (0..8)
-            .map(|_| UnixStream::connect(&path.0).unwrap())
-            .collect();
+        let clients: Vec<_> = (0..8).map(|_| connect_unix(&path)).collect();
         for (i, client) in (2..).zip(clients) {
             assert_all_of_it_comes(client, &config.greeting, &payload(i, 100_000));
         }

@@ -11,6 +11,7 @@
 use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
@@ -181,6 +182,10 @@ fn end_in_time(child: &mut Child) -> ExitStatus {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        // Once it is reaped, its number may be somebody else's.
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
         // A server under strace or in a namespace is a child of the child: end that one too.
         let children = format!("/proc/{0}/task/{0}/children", self.pid());
         let children = std::fs::read_to_string(children).unwrap_or_default();
@@ -203,6 +208,13 @@ pub fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
+pub fn connect_unix(path: &TempPath) -> UnixStream {
+    let stream = UnixStream::connect(&path.0).unwrap_or_else(|e| panic!("{}: {e}", path.as_str()));
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
 /// A stream that knows half-closing, TCP or Unix.
 pub trait Peer: Read + Write {
     fn half_close(&self);
@@ -214,7 +226,7 @@ impl Peer for TcpStream {
     }
 }
 
-impl Peer for std::os::unix::net::UnixStream {
+impl Peer for UnixStream {
     fn half_close(&self) {
         self.shutdown(Shutdown::Write).unwrap();
     }

@@ -47,10 +47,10 @@
 //!                         leave, register again, or close
 //! ```
 //!
-//! The rooms, in the order in which data flows: `server` (the poll, the slab, the turn) accepts
-//! through `listener`, decided by `accept`, and drives each `connection` (the socket's side), which
-//! asks its [`session`] (the protocol, without a socket or a clock) what to do. `deadlines` knows
-//! who is due.
+//! The rooms, in the order in which data flows: `server` polls and tells `reactor` what is ready
+//! and what time it is. The reactor (the slab, the turn; no poll, no clock) accepts through
+//! `listener`, decided by `accept`, and drives each `connection` (the socket's side), which asks its
+//! [`session`] (the protocol, without a socket) what to do. `deadlines` knows who is due.
 //!
 //! # Invariants
 //!
@@ -93,6 +93,7 @@ mod config;
 mod connection;
 mod deadlines;
 mod listener;
+mod reactor;
 mod server;
 pub mod session;
 

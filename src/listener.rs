@@ -1,5 +1,6 @@
 //! A listening socket: how it is made, how it accepts, what it leaves behind.
 
+use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -113,6 +114,12 @@ impl Listener {
     /// makes every early end of a run of accepts safe.
     pub(crate) fn rearm(&self, registry: &Registry, token: Token) -> io::Result<()> {
         SourceFd(&self.socket.as_raw_fd()).reregister(registry, token, Interest::READABLE)
+    }
+}
+
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.local_addr.fmt(f)
     }
 }
 

@@ -1,0 +1,327 @@
+//! The reactor: who is driven, who is closed and who is accepted, and when. It decides; the system
+//! that it decides over ([`System`]) and the time are handed to it, so it runs over real sockets as
+//! well as over invented ones.
+
+use std::fmt::Display;
+use std::io;
+
+use log::{debug, warn};
+use mio::Interest;
+use slab::Slab;
+
+use crate::accept::{Gate, Verdict, judge};
+use crate::config::Config;
+use crate::connection::{Connection, DISCARD, Progress, Readiness, Reason, Stream};
+use crate::deadlines::{Deadlines, Kind, Moment, Timer, Timers};
+
+/// What the reactor needs of the system, besides its streams. All of it returns at once.
+pub(crate) trait System {
+    type Listener: Display;
+    type Stream: Stream;
+    type Peer: Display;
+
+    /// Takes one connection off the listener's queue, as accept4(2).
+    fn accept(&mut self, listener: &Self::Listener) -> io::Result<(Self::Stream, Self::Peer)>;
+
+    /// Reports the listener at once if connections wait in its queue, and else when one arrives.
+    fn rearm(&mut self, key: usize, listener: &Self::Listener) -> io::Result<()>;
+
+    /// Reports the stream, under `key` and as an edge, whenever it becomes ready, and at once if it
+    /// is. Dropping the stream ends that.
+    fn register(&mut self, key: usize, stream: &Self::Stream, interest: Interest)
+    -> io::Result<()>;
+
+    /// The same for a stream that is registered already.
+    fn reregister(
+        &mut self,
+        key: usize,
+        stream: &Self::Stream,
+        interest: Interest,
+    ) -> io::Result<()>;
+}
+
+/// Something that the system reports: whose it is, and whether the peer's FIN is said to be here.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Event {
+    pub(crate) key: usize,
+    pub(crate) fin: bool,
+}
+
+/// Connections taken from one listener in one turn, before its other clients have theirs.
+const ACCEPTS_PER_TURN: usize = 16;
+
+/// Connections whose time is over that are closed in one turn; the rest follow in the next.
+const EXPIRIES_PER_TURN: usize = 256;
+
+/// The state of a server, less what polls.
+pub(crate) struct Reactor<S: System> {
+    pub(crate) system: S,
+    config: Config,
+    /// Listeners and clients; the key is the token. Invariant: the listeners came first and never
+    /// leave, so they are the keys below `listeners`.
+    slab: Slab<Entry<S>>,
+    listeners: usize,
+    /// What was received last; belongs to whoever is being driven, and to nobody in between. Much
+    /// larger than a message usually is, so that one receive takes all that a client has sent, and
+    /// shows by coming back short that it did.
+    scratch: Box<[u8]>,
+    gate: Gate,
+    deadlines: Deadlines,
+}
+
+enum Entry<S: System> {
+    Listener(Box<S::Listener>),
+    Client(Client<S::Stream>),
+}
+
+struct Client<T> {
+    connection: Connection<T>,
+    timer: Timer,
+}
+
+/// The memory rule: an idle client is this and nothing else. It has the shape of a slab's own slot,
+/// whose type is private.
+#[allow(dead_code, reason = "only its size is of interest")]
+enum Slot {
+    Vacant(usize),
+    Occupied(Entry<mio::Poll>),
+}
+const _: () = assert!(
+    size_of::<Slot>() <= 40,
+    "an idle connection costs more than 40 bytes"
+);
+
+impl<S: System> Reactor<S> {
+    /// A reactor with these listeners, whose keys are their places, and without a client.
+    pub(crate) fn new(system: S, listeners: Vec<S::Listener>, config: &Config) -> Self {
+        let slab: Slab<Entry<S>> = listeners
+            .into_iter()
+            .map(|listener| Entry::Listener(Box::new(listener)))
+            .enumerate()
+            .collect();
+        Self {
+            system,
+            listeners: slab.len(),
+            slab,
+            scratch: vec![0; config.max_read.max(DISCARD)].into(),
+            gate: Gate::default(),
+            deadlines: Deadlines::new(config.timeout, config.linger),
+            config: config.clone(),
+        }
+    }
+
+    pub(crate) fn listeners(&self) -> impl Iterator<Item = &S::Listener> {
+        (0..self.listeners).filter_map(|key| listener(&self.slab, key))
+    }
+
+    /// How many clients there are at present.
+    pub(crate) fn clients(&self) -> usize {
+        self.slab.len() - self.listeners
+    }
+
+    /// When it wants to be called even if nothing is reported.
+    pub(crate) fn alarm(&self) -> Option<Moment> {
+        [self.deadlines.next(), self.gate.reopens_at()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// One turn's work, bounded, so that the next turn is never far. Clients, then deadlines, then
+    /// new clients.
+    ///
+    /// Accepting comes last: a key that became free in this turn is handed out again only when no
+    /// event of this batch is left that could mean its former owner. So an event's key is either
+    /// its client's or vacant, and needs no generation counter.
+    ///
+    /// # Errors
+    /// A listener is no listener any more. Nothing that a peer does and no shortage is one.
+    pub(crate) fn handle(
+        &mut self,
+        events: impl Iterator<Item = Event> + Clone,
+        now: Moment,
+    ) -> io::Result<()> {
+        for event in events.clone() {
+            self.serve(event, now);
+        }
+        self.expire(now);
+        let listeners = self.listeners;
+        for event in events.filter(|event| event.key < listeners) {
+            self.accept(event.key, now)?;
+        }
+        self.reopen_gate(now);
+        Ok(())
+    }
+
+    /// Drives the event's client, if there is one: it may have left earlier in this batch.
+    fn serve(&mut self, event: Event, now: Moment) {
+        let Event { key, fin } = event;
+        let Some(Entry::Client(client)) = self.slab.get_mut(key) else {
+            return;
+        };
+        let readiness = Readiness::Event { fin };
+        let lingered = client.connection.is_lingering();
+        match client
+            .connection
+            .drive(&self.config, &mut self.scratch, readiness)
+        {
+            Progress::Pending => {}
+            Progress::Register(interest) => {
+                let stream = client.connection.stream();
+                if let Err(e) = self.system.reregister(key, stream, interest) {
+                    return self.close(key, &Reason::Failed(e), now);
+                }
+            }
+            Progress::Done(reason) => return self.close(key, &reason, now),
+        }
+        if client.connection.is_lingering() && !lingered {
+            self.deadlines.set(&mut self.slab, Kind::Linger, key, now);
+        }
+    }
+
+    /// Closes the sockets of those whose deadline is over, a bounded number of them: what is left
+    /// is still due, so the next turn does not sleep.
+    fn expire(&mut self, now: Moment) {
+        for _ in 0..EXPIRIES_PER_TURN {
+            let Some((kind, key)) = self.deadlines.expired(now) else {
+                return;
+            };
+            self.close(key, &Reason::Expired(kind), now);
+        }
+    }
+
+    /// The only place where a client leaves the slab. Dropping the stream closes it, and with its
+    /// last descriptor the kernel forgets the registration: nobody else has a duplicate.
+    fn close(&mut self, key: usize, reason: &Reason, now: Moment) {
+        self.deadlines.cancel(&mut self.slab, key);
+        debug!("client {key} {reason}");
+        drop(self.slab.try_remove(key));
+        self.gate.release(now);
+    }
+
+    /// Takes a bounded run of connections from the listener `key`.
+    ///
+    /// The run may end anywhere without losing the edge: at `WouldBlock` the next connection makes
+    /// one, at the bound the listener is re-armed, and so it is when a shut gate opens.
+    fn accept(&mut self, key: usize, now: Moment) -> io::Result<()> {
+        let mut lost = 0;
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some(listener) = listener(&self.slab, key).filter(|_| self.gate.is_open()) else {
+                return Ok(());
+            };
+            match self.system.accept(listener) {
+                Ok((stream, peer)) => self.admit(stream, &peer, now),
+                Err(e) => match judge(&e) {
+                    Verdict::Drained => return Ok(()),
+                    Verdict::Next => {
+                        debug!("a client was lost before it was accepted: {e}");
+                        lost += 1;
+                    }
+                    Verdict::Pause => self.shut_gate(&format!("cannot accept: {e}"), now),
+                    Verdict::Fatal => {
+                        let what = format!("cannot accept on {listener}: {e}");
+                        return Err(io::Error::new(e.kind(), what));
+                    }
+                },
+            }
+        }
+        if lost < ACCEPTS_PER_TURN {
+            self.rearm(key, now);
+        } else {
+            // Errors of single connections, they say, but nothing else comes: do not spin on it.
+            self.shut_gate(
+                "cannot accept: every client was lost before it was accepted",
+                now,
+            );
+        }
+        Ok(())
+    }
+
+    /// Greets a new client, then registers it: in this order one registration does for all that
+    /// follows, and it reports what the client has sent meanwhile.
+    fn admit(&mut self, stream: S::Stream, peer: &S::Peer, now: Moment) {
+        let connection = Connection::new(stream, &self.config);
+        let timer = Timer::IDLE;
+        let key = self
+            .slab
+            .insert(Entry::Client(Client { connection, timer }));
+        debug!("client {key} accepted from {peer}");
+        self.deadlines.set(&mut self.slab, Kind::Echo, key, now);
+        let Some(Entry::Client(Client { connection, .. })) = self.slab.get_mut(key) else {
+            return;
+        };
+        let greeted = connection.drive(&self.config, &mut self.scratch, Readiness::Unknown);
+        if let Progress::Done(reason) = greeted {
+            return self.close(key, &reason, now);
+        }
+        let interest = connection.interest();
+        if let Err(e) = self.system.register(key, connection.stream(), interest) {
+            // ENOSPC (fs.epoll.max_user_watches) or ENOMEM. This one is lost; with the gate shut
+            // those after it wait in the queue instead of being lost too.
+            let what = format!("cannot poll a client: {e}");
+            self.close(key, &Reason::Failed(e), now);
+            self.shut_gate(&what, now);
+        }
+    }
+
+    fn shut_gate(&mut self, why: &str, now: Moment) {
+        if self.gate.shut(now) {
+            let clients = self.clients();
+            warn!("{why}; accepting pauses, {clients} clients are connected");
+        }
+    }
+
+    fn reopen_gate(&mut self, now: Moment) {
+        if self.gate.reopen(now) {
+            (0..self.listeners).for_each(|key| self.rearm(key, now));
+        }
+    }
+
+    fn rearm(&mut self, key: usize, now: Moment) {
+        let Some(listener) = listener(&self.slab, key) else {
+            return;
+        };
+        if let Err(e) = self.system.rearm(key, listener) {
+            self.shut_gate(&format!("cannot poll a listener: {e}"), now);
+        }
+    }
+}
+
+/// Not a method: it borrows the slab and leaves the system to be used beside it.
+fn listener<S: System>(slab: &Slab<Entry<S>>, key: usize) -> Option<&S::Listener> {
+    match slab.get(key)? {
+        Entry::Listener(listener) => Some(listener),
+        Entry::Client(_) => None,
+    }
+}
+
+impl<S: System> Timers for Slab<Entry<S>> {
+    fn timer(&mut self, key: usize) -> Option<&mut Timer> {
+        match self.get_mut(key)? {
+            Entry::Client(client) => Some(&mut client.timer),
+            Entry::Listener(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use socket2::{Domain, Socket, Type};
+
+    use super::*;
+
+    /// The assertion on [`Slot`] measures a likeness; this measures a slab.
+    #[test]
+    fn a_client_takes_40_bytes_of_the_slab() {
+        let config = Config::default();
+        let mut slab: Slab<Entry<mio::Poll>> = Slab::with_capacity(2);
+        let (one, other) = Socket::pair(Domain::UNIX, Type::STREAM, None).unwrap();
+        for socket in [one, other] {
+            let connection = Connection::new(socket, &config);
+            let timer = Timer::IDLE;
+            slab.insert(Entry::Client(Client { connection, timer }));
+        }
+        let [first, second] = [0, 1].map(|key| &raw const slab[key] as usize);
+        assert_eq!(second - first, 40);
+    }
+}

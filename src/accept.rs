@@ -4,6 +4,7 @@
 //! listener itself. Only the last ends the server: the first goes on to the next connection at
 //! once, and what is in doubt pauses, because a pause always ends.
 
+use std::fmt;
 use std::io;
 use std::time::Duration;
 
@@ -64,55 +65,99 @@ const LOG_AGAIN: Duration = Duration::from_secs(1);
 /// the gate [reopened](Self::reopen) re-arms every listener.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
-    shut_until: Option<Moment>,
-    last_logged: Option<Moment>,
+    state: State,
+    shut_log: Throttle,
+    full_log: Throttle,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    #[default]
+    Open,
+    /// Until one of ours leaves.
+    Full,
+    /// Until then, or until one of ours leaves.
+    Shut(Moment),
 }
 
 impl Gate {
     /// Whether accepting makes sense.
     pub(crate) fn is_open(&self) -> bool {
-        self.shut_until.is_none()
+        matches!(self.state, State::Open)
     }
 
-    /// When to try again, `None` if it is open.
+    /// When to try again, `None` if it is open or no time will open it.
     pub(crate) fn reopens_at(&self) -> Option<Moment> {
-        self.shut_until
-    }
-
-    /// Pauses accepting, until [`RETRY`] is over or [`release`](Self::release) is called. Returns
-    /// whether that is to be logged: at most once every [`LOG_AGAIN`], however often it shuts.
-    pub(crate) fn shut(&mut self, now: Moment) -> bool {
-        self.shut_until = Some(now.after(RETRY));
-        let log = self
-            .last_logged
-            .is_none_or(|last| last.after(LOG_AGAIN) <= now);
-        if log {
-            self.last_logged = Some(now);
+        match self.state {
+            State::Open | State::Full => None,
+            State::Shut(until) => Some(until),
         }
-        log
     }
 
-    /// One of our descriptors came free: if the gate is shut, it may open in this very turn.
+    /// A resource is exhausted: pauses accepting until [`RETRY`] is over or
+    /// [`release`](Self::release) is called. Returns whether to log it.
+    pub(crate) fn shut(&mut self, now: Moment) -> Option<Suppressed> {
+        self.state = State::Shut(now.after(RETRY));
+        self.shut_log.admit(now)
+    }
+
+    /// There are as many clients as there may be: pauses accepting until [`release`](Self::release)
+    /// is called. Returns whether to log it.
+    pub(crate) fn fill(&mut self, now: Moment) -> Option<Suppressed> {
+        self.state = State::Full;
+        self.full_log.admit(now)
+    }
+
+    /// One of ours left: if the gate is not open, it opens in this very turn.
     pub(crate) fn release(&mut self, now: Moment) {
-        if self.shut_until.is_some() {
-            self.shut_until = Some(now);
+        if !self.is_open() {
+            self.state = State::Shut(now);
         }
     }
 
     /// Opens the gate if it is time to. Returns whether it did.
     pub(crate) fn reopen(&mut self, now: Moment) -> bool {
-        let due = self.shut_until.is_some_and(|until| until <= now);
+        let due = matches!(self.state, State::Shut(until) if until <= now);
         if due {
-            self.shut_until = None;
+            self.state = State::Open;
         }
         due
     }
 }
 
+/// Lets a line into the log at most once every [`LOG_AGAIN`] and counts those it does not.
+#[derive(Debug, Default)]
+struct Throttle {
+    last: Option<Moment>,
+    suppressed: u64,
+}
+
+impl Throttle {
+    fn admit(&mut self, now: Moment) -> Option<Suppressed> {
+        if self.last.is_some_and(|last| now < last.after(LOG_AGAIN)) {
+            self.suppressed += 1;
+            return None;
+        }
+        self.last = Some(now);
+        Some(Suppressed(std::mem::take(&mut self.suppressed)))
+    }
+}
+
+/// How many lines of the same kind were not logged since the last: the end of the one that is.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Suppressed(u64);
+
+impl fmt::Display for Suppressed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            n => write!(f, " ({n} more suppressed)"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
 
     #[test]
@@ -144,21 +189,39 @@ mod tests {
 
     #[test]
     fn the_gate_shuts_and_always_comes_back() {
-        let start = Instant::now();
-        let at = |ms| Moment::new(start, start + Duration::from_millis(ms));
         let mut gate = Gate::default();
         assert!(gate.is_open() && gate.reopens_at().is_none());
         gate.release(at(0));
         assert!(!gate.reopen(at(0)), "an open gate does not open");
 
-        assert!(gate.shut(at(0)), "the first time is said");
+        gate.shut(at(0));
         assert_eq!(gate.reopens_at(), Some(at(100)));
         assert!(!gate.reopen(at(99)) && !gate.is_open());
         assert!(gate.reopen(at(100)) && gate.is_open());
 
-        assert!(!gate.shut(at(500)), "not again within a second");
+        gate.shut(at(500));
         gate.release(at(501));
         assert!(gate.reopen(at(501)), "a descriptor of ours came free");
-        assert!(gate.shut(at(1000)), "after a second it is");
+
+        gate.fill(at(600));
+        assert!(!gate.reopen(at(9999)) && gate.reopens_at().is_none());
+        gate.release(at(9999));
+        assert!(gate.reopen(at(9999)) && gate.is_open(), "one of ours left");
+    }
+
+    #[test]
+    fn a_shortage_is_logged_once_a_second() {
+        let mut gate = Gate::default();
+        assert_eq!(gate.shut(at(0)), Some(Suppressed(0)));
+        assert_eq!(gate.fill(at(1)), Some(Suppressed(0)), "another kind");
+        assert_eq!(gate.shut(at(10)), None);
+        assert_eq!(gate.shut(at(999)), None);
+        let suppressed = gate.shut(at(1000)).unwrap();
+        assert_eq!(suppressed.to_string(), " (2 more suppressed)");
+        assert_eq!(gate.shut(at(2000)).unwrap().to_string(), "");
+    }
+
+    fn at(ms: u64) -> Moment {
+        Moment::START.after(Duration::from_millis(ms))
     }
 }

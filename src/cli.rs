@@ -11,7 +11,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use log::LevelFilter;
 
 use crate::address::Address;
-use crate::config::{Config, MAX_MESSAGE};
+use crate::config::{Config, MAX_MESSAGE, SHORTEST_STATS};
 
 /// What the command line asked for.
 #[derive(Clone, Debug)]
@@ -50,6 +50,7 @@ pub fn command() -> Command {
         .next_line_help(true)
         .after_help(
             "An option on the command line wins over its environment variable.\n\
+             SIGTERM or SIGINT shuts down, a second one at once; SIGUSR1 logs the counters.\n\
              Logs go to stderr; without -v and -q, RUST_LOG filters them.\n\
              Exit status: 0 done, 1 could not run, 2 wrong usage.",
         )
@@ -119,6 +120,38 @@ pub fn command() -> Command {
             .value_parser(humantime::parse_duration),
         )
         .arg(
+            setting(
+                "grace",
+                "HELLO_ECHO_GRACE",
+                "DURATION",
+                "10s",
+                "How long a shutdown waits for clients that are not done; 0 does not wait",
+            )
+            .value_parser(humantime::parse_duration),
+        )
+        .arg(
+            setting(
+                "max-connections",
+                "HELLO_ECHO_MAX_CONNECTIONS",
+                "N",
+                "what the descriptor limit allows",
+                "How many clients there may be at once; others wait in the backlog for their turn",
+            )
+            .default_value(None)
+            .value_parser(value_parser!(u32).range(1..)),
+        )
+        .arg(
+            setting(
+                "stats",
+                "HELLO_ECHO_STATS",
+                "DURATION",
+                "off",
+                "How often to log what became of the clients, 10ms or more; 0 is off",
+            )
+            .default_value("0")
+            .value_parser(interval),
+        )
+        .arg(
             Arg::new("verbose")
                 .short('v')
                 .long("verbose")
@@ -184,7 +217,7 @@ fn config(matches: &mut ArgMatches, listen: Vec<Address>) -> Config {
         listen,
         ..Config::default()
     };
-    // Every one of these is there: each has a default.
+    // Every one of these but one is there: each has a default.
     if let Some(greeting) = matches.remove_one("greeting") {
         config.greeting = greeting;
     }
@@ -200,6 +233,13 @@ fn config(matches: &mut ArgMatches, listen: Vec<Address>) -> Config {
     if let Some(linger) = matches.remove_one::<Duration>("linger") {
         config.linger = linger;
     }
+    if let Some(grace) = matches.remove_one::<Duration>("grace") {
+        config.grace = grace;
+    }
+    config.max_connections = matches.remove_one("max-connections");
+    if let Some(stats) = matches.remove_one::<Duration>("stats") {
+        config.stats = stats;
+    }
     config
 }
 
@@ -211,6 +251,15 @@ fn log_level(matches: &ArgMatches) -> Option<LevelFilter> {
         (_, 1) => Some(LevelFilter::Warn),
         (_, 2) => Some(LevelFilter::Error),
         (_, 3..) => Some(LevelFilter::Off),
+    }
+}
+
+/// A duration that is zero or long enough to be repeated.
+fn interval(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(interval) if interval.is_zero() || interval >= SHORTEST_STATS => Ok(interval),
+        Ok(_) => Err(format!("shorter than {SHORTEST_STATS:?}")),
+        Err(e) => Err(e.to_string()),
     }
 }
 

@@ -37,7 +37,20 @@ pub struct Config {
     /// closes at once, as the course's sample does: a client that sends more than one message then
     /// risks a reset in place of its echo. Default: 2 s.
     pub linger: Duration,
+    /// How long a shutdown waits for the clients that are connected; then they are closed. Zero does
+    /// not wait. Default: 10 s.
+    pub grace: Duration,
+    /// How many clients there may be at once, at least 1; beyond it they wait in the backlog and are
+    /// served as others leave. What the system's limits allow is less if it is less. Default: `None`,
+    /// as many as the limits allow.
+    pub max_connections: Option<u32>,
+    /// How often to log the [`Stats`](crate::Stats), not more often than every 10 ms. Default: zero,
+    /// never.
+    pub stats: Duration,
 }
+
+/// The shortest interval for [`Config::stats`] that is not zero.
+pub(crate) const SHORTEST_STATS: Duration = Duration::from_millis(10);
 
 impl Default for Config {
     fn default() -> Self {
@@ -51,6 +64,9 @@ impl Default for Config {
             backlog: 4096,
             timeout: Duration::from_secs(60),
             linger: Duration::from_secs(2),
+            grace: Duration::from_secs(10),
+            max_connections: None,
+            stats: Duration::ZERO,
         }
     }
 }
@@ -69,6 +85,13 @@ impl Config {
             format!("a max_read of {}, not 1 to {MAX_MESSAGE}", self.max_read)
         } else if i32::try_from(self.backlog).map_or(true, |backlog| backlog < 1) {
             format!("a backlog of {}, not 1 to {}", self.backlog, i32::MAX)
+        } else if self.max_connections == Some(0) {
+            "a max_connections of 0, not at least 1".to_owned()
+        } else if !self.stats.is_zero() && self.stats < SHORTEST_STATS {
+            format!(
+                "stats every {:?}, more often than every {SHORTEST_STATS:?}",
+                self.stats
+            )
         } else {
             return Ok(());
         };

@@ -86,10 +86,26 @@ pub(crate) enum Progress {
 pub(crate) enum Reason {
     /// The session ran its course.
     Ended(End),
-    /// The socket failed; a reset, most likely.
+    /// The peer reset the connection, or was gone when we sent.
+    Reset(io::Error),
+    /// The socket failed in another way.
     Failed(io::Error),
     /// A deadline is over.
     Expired(Kind),
+    /// The server shuts down and waits no longer.
+    ShutDown,
+}
+
+impl From<io::Error> for Reason {
+    /// EPIPE is what send(2) says of a reset that an event reported before, ENOTCONN what
+    /// shutdown(2) says of it.
+    fn from(error: io::Error) -> Self {
+        use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected};
+        match error.kind() {
+            ConnectionReset | BrokenPipe | NotConnected => Self::Reset(error),
+            _ => Self::Failed(error),
+        }
+    }
 }
 
 impl fmt::Display for Reason {
@@ -97,9 +113,11 @@ impl fmt::Display for Reason {
         match self {
             Self::Ended(End::Echoed) => f.write_str("echoed"),
             Self::Ended(End::LeftEarly) => f.write_str("left early"),
+            Self::Reset(e) => write!(f, "was reset: {e}"),
             Self::Failed(e) => write!(f, "failed: {e}"),
             Self::Expired(Kind::Echo) => f.write_str("timed out"),
             Self::Expired(Kind::Linger) => f.write_str("echoed, but its FIN did not come in time"),
+            Self::ShutDown => f.write_str("cut short by the shutdown"),
         }
     }
 }
@@ -184,7 +202,7 @@ impl<S: Stream> Connection<S> {
                 // Of the errors of shutdown(2) none goes away by trying again.
                 Want::HalfClose => {
                     if let Err(e) = self.stream.half_close() {
-                        return Stop::Done(Reason::Failed(e));
+                        return Stop::Done(e.into());
                     }
                     self.session.handle_half_closed();
                     Ok(())
@@ -196,7 +214,7 @@ impl<S: Stream> Connection<S> {
                 Ok(()) => {}
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Stop::Waiting,
-                Err(e) => return Stop::Done(Reason::Failed(e)),
+                Err(e) => return Stop::Done(e.into()),
             }
         }
     }
@@ -372,7 +390,7 @@ mod tests {
         match done {
             Reason::Ended(End::Echoed) => assert!(stream.half_closed, "{said}"),
             Reason::Ended(End::LeftEarly) => assert_eq!(stream.received, 0, "{said}"),
-            Reason::Failed(_) => {
+            Reason::Reset(_) | Reason::Failed(_) => {
                 let last = script.last().copied();
                 let fatal = last.is_some_and(|last| matches!(last, Zero | WouldBlock | Reset));
                 let wants = session.want(&config, b"!!!!");
@@ -380,7 +398,7 @@ mod tests {
                 assert!(stream.used_up || fatal || half_closing, "{said}");
                 assert!(!matches!(wants, Want::Close(_)), "{said}");
             }
-            Reason::Expired(_) => panic!("without a clock: {said}"),
+            Reason::Expired(_) | Reason::ShutDown => panic!("without a clock: {said}"),
         }
         if !stream.used_up {
             assert_eq!(stream.script.len(), 0, "the script is not used up: {said}");

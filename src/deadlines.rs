@@ -13,9 +13,12 @@ use std::time::{Duration, Instant};
 pub(crate) struct Moment(NonZeroU64);
 
 impl Moment {
+    /// When the server began: no other is before it.
+    pub(crate) const START: Self = Self(NonZeroU64::MIN);
+
     /// The moment at which `now` is, for a server that began at `start`.
     pub(crate) fn new(start: Instant, now: Instant) -> Self {
-        Self(NonZeroU64::MIN).after(now.saturating_duration_since(start))
+        Self::START.after(now.saturating_duration_since(start))
     }
 
     /// `wait` later; at the end of time, if that is nearer.
@@ -187,7 +190,7 @@ mod tests {
     }
 
     fn at(ns: u64) -> Moment {
-        Moment(NonZeroU64::MIN).after(Duration::from_nanos(ns))
+        Moment::START.after(Duration::from_nanos(ns))
     }
 
     const WAITS: [u64; 2] = [3, 2];

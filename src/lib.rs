@@ -50,7 +50,8 @@
 //! The rooms, in the order in which data flows: `server` polls and tells `reactor` what is ready
 //! and what time it is. The reactor (the slab, the turn; no poll, no clock) accepts through
 //! `listener`, decided by `accept`, and drives each `connection` (the socket's side), which asks its
-//! [`session`] (the protocol, without a socket) what to do. `deadlines` knows who is due.
+//! [`session`] (the protocol, without a socket) what to do. `deadlines` knows who is due, `stats` what
+//! became of everybody, `limits` how many there may be, `signals` when to stop.
 //!
 //! # Invariants
 //!
@@ -64,6 +65,8 @@
 //! - **Every client has a deadline**, absolute: one for its echo, then one for its FIN.
 //! - **Bounded work.** Events, accepts, expiries and the calls for one client are all bounded per
 //!   turn, so a flood delays the others by its share of a turn and no more.
+//! - **The books balance.** Every client that was accepted is open or closed for one reason, and is
+//!   counted there: [`Stats`].
 //! - **Three circles of errors.** Starting up: one line and an exit code. Accepting: on to the next,
 //!   or a pause that always ends; only a broken listener is fatal. A peer: its connection ends.
 //!
@@ -92,11 +95,16 @@ pub mod cli;
 mod config;
 mod connection;
 mod deadlines;
+mod limits;
 mod listener;
 mod reactor;
 mod server;
 pub mod session;
+mod signals;
+mod stats;
 
 pub use address::{Address, LocalAddr, ParseAddressError};
 pub use config::{Config, MAX_MESSAGE};
+pub use limits::raise_descriptor_limit;
 pub use server::Server;
+pub use stats::Stats;

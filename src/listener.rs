@@ -17,6 +17,7 @@ use mio::{Interest, Registry, Token};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::address::{Address, LocalAddr};
+use crate::limits::sysctl;
 
 /// One listening socket, TCP or Unix: a stream socket is all that the server needs to know.
 #[derive(Debug)]
@@ -115,6 +116,13 @@ impl Listener {
     pub(crate) fn rearm(&self, registry: &Registry, token: Token) -> io::Result<()> {
         SourceFd(&self.socket.as_raw_fd()).reregister(registry, token, Interest::READABLE)
     }
+
+    /// Lets nobody join the queue any more; who is in it stays.
+    ///
+    /// The kernel takes one more while the queue is empty: it compares before it counts.
+    pub(crate) fn close_queue(&self) -> io::Result<()> {
+        self.socket.listen(0)
+    }
 }
 
 impl fmt::Display for Listener {
@@ -171,7 +179,6 @@ fn is_stale(path: &Path) -> bool {
 
 /// What the kernel makes of a backlog: listen(2) clamps it to `net.core.somaxconn`, silently.
 pub(crate) fn effective_backlog(backlog: u32) -> u32 {
-    let somaxconn = std::fs::read_to_string("/proc/sys/net/core/somaxconn");
-    let somaxconn = somaxconn.ok().and_then(|text| text.trim().parse().ok());
+    let somaxconn = sysctl("net.core.somaxconn").and_then(|most| u32::try_from(most).ok());
     backlog.min(somaxconn.unwrap_or(u32::MAX))
 }

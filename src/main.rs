@@ -27,20 +27,14 @@ fn fail(code: u8, why: &str) -> ExitCode {
 }
 
 fn serve(options: &cli::Options) -> io::Result<()> {
-    raise_descriptor_limit();
+    if let Err(e) = hello_echo::raise_descriptor_limit() {
+        log::warn!("cannot raise the descriptor limit: {e}");
+    }
     let mut server = Server::bind(&options.config)?;
+    server.catch_signals()?;
     let mut stdout = Lines::new(io::stdout());
     for address in server.local_addrs() {
         stdout.write_all(format!("listening on {address}\n").as_bytes())?;
     }
     server.run()
-}
-
-/// Lets the process have as many descriptors, and so clients, as its hard limit allows: the soft
-/// one is 1024 in most shells, for the sake of programs that use select(2).
-fn raise_descriptor_limit() {
-    match rlimit::increase_nofile_limit(u64::MAX) {
-        Ok(limit) => log::info!("descriptor limit {limit}"),
-        Err(e) => log::warn!("cannot raise the descriptor limit: {e}"),
-    }
 }

@@ -4,8 +4,9 @@
 
 use std::fmt::Display;
 use std::io;
+use std::time::Duration;
 
-use log::{debug, warn};
+use log::{debug, info, warn};
 use mio::Interest;
 use slab::Slab;
 
@@ -13,6 +14,7 @@ use crate::accept::{Gate, Verdict, judge};
 use crate::config::Config;
 use crate::connection::{Connection, DISCARD, Progress, Readiness, Reason, Stream};
 use crate::deadlines::{Deadlines, Kind, Moment, Timer, Timers};
+use crate::stats::Stats;
 
 /// What the reactor needs of the system, besides its streams. All of it returns at once.
 pub(crate) trait System {
@@ -22,6 +24,9 @@ pub(crate) trait System {
 
     /// Takes one connection off the listener's queue, as accept4(2).
     fn accept(&mut self, listener: &Self::Listener) -> io::Result<(Self::Stream, Self::Peer)>;
+
+    /// Lets nobody join the listener's queue any more; who is in it stays, as listen(2) with 0.
+    fn close_queue(&mut self, listener: &Self::Listener) -> io::Result<()>;
 
     /// Reports the listener at once if connections wait in its queue, and else when one arrives.
     fn rearm(&mut self, key: usize, listener: &Self::Listener) -> io::Result<()>;
@@ -57,16 +62,24 @@ const EXPIRIES_PER_TURN: usize = 256;
 pub(crate) struct Reactor<S: System> {
     pub(crate) system: S,
     config: Config,
-    /// Listeners and clients; the key is the token. Invariant: the listeners came first and never
-    /// leave, so they are the keys below `listeners`.
+    /// Listeners and clients; the key is the token. Invariant: the listeners came first, so their
+    /// keys are below `listeners`; `listening` of them have not left.
     slab: Slab<Entry<S>>,
     listeners: usize,
+    listening: usize,
+    /// As many clients as there may be.
+    capacity: usize,
     /// What was received last; belongs to whoever is being driven, and to nobody in between. Much
     /// larger than a message usually is, so that one receive takes all that a client has sent, and
     /// shows by coming back short that it did.
     scratch: Box<[u8]>,
     gate: Gate,
     deadlines: Deadlines,
+    stats: Stats,
+    /// When the stats are to be logged.
+    report_at: Option<Moment>,
+    /// When the grace is over, if the server shuts down.
+    grace_ends: Option<Moment>,
 }
 
 enum Entry<S: System> {
@@ -79,33 +92,46 @@ struct Client<T> {
     timer: Timer,
 }
 
-/// The memory rule: an idle client is this and nothing else. It has the shape of a slab's own slot,
-/// whose type is private.
+/// The memory rule: what an idle client takes, in bytes.
+pub(crate) const ENTRY_BYTES: usize = 40;
+
+/// The shape of a slab's own slot, whose type is private.
 #[allow(dead_code, reason = "only its size is of interest")]
 enum Slot {
     Vacant(usize),
     Occupied(Entry<mio::Poll>),
 }
 const _: () = assert!(
-    size_of::<Slot>() <= 40,
+    size_of::<Slot>() <= ENTRY_BYTES,
     "an idle connection costs more than 40 bytes"
 );
 
 impl<S: System> Reactor<S> {
-    /// A reactor with these listeners, whose keys are their places, and without a client.
-    pub(crate) fn new(system: S, listeners: Vec<S::Listener>, config: &Config) -> Self {
-        let slab: Slab<Entry<S>> = listeners
-            .into_iter()
-            .map(|listener| Entry::Listener(Box::new(listener)))
-            .enumerate()
-            .collect();
+    /// A reactor with these listeners, whose keys are their places, and with room for `capacity`
+    /// clients: all of it now, as a table that grows stalls everybody while it is copied. Pages that
+    /// nobody has touched cost nothing.
+    pub(crate) fn new(
+        system: S,
+        listeners: Vec<S::Listener>,
+        capacity: usize,
+        config: &Config,
+    ) -> Self {
+        let mut slab = Slab::with_capacity(listeners.len() + capacity);
+        for listener in listeners {
+            slab.insert(Entry::Listener(Box::new(listener)));
+        }
         Self {
             system,
             listeners: slab.len(),
+            listening: slab.len(),
+            capacity,
             slab,
             scratch: vec![0; config.max_read.max(DISCARD)].into(),
             gate: Gate::default(),
             deadlines: Deadlines::new(config.timeout, config.linger),
+            stats: Stats::default(),
+            report_at: after(Moment::START, config.stats),
+            grace_ends: None,
             config: config.clone(),
         }
     }
@@ -116,15 +142,51 @@ impl<S: System> Reactor<S> {
 
     /// How many clients there are at present.
     pub(crate) fn clients(&self) -> usize {
-        self.slab.len() - self.listeners
+        self.slab.len() - self.listening
+    }
+
+    pub(crate) fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Whether it has shut down: no listener and no client is left.
+    pub(crate) fn is_shut_down(&self) -> bool {
+        self.grace_ends.is_some() && self.slab.is_empty()
     }
 
     /// When it wants to be called even if nothing is reported.
     pub(crate) fn alarm(&self) -> Option<Moment> {
-        [self.deadlines.next(), self.gate.reopens_at()]
-            .into_iter()
-            .flatten()
-            .min()
+        // The last of a queue are followed by no edge.
+        let empties_queues = self.grace_ends.is_some() && self.listening > 0;
+        let alarms = [
+            (empties_queues && self.gate.is_open()).then_some(Moment::START),
+            self.deadlines.next(),
+            self.gate.reopens_at(),
+            self.report_at,
+            self.grace_ends,
+        ];
+        alarms.into_iter().flatten().min()
+    }
+
+    /// Begins to shut down: takes who is in the queues, refuses everybody else, and serves those
+    /// that are here until they are done or the grace is over.
+    pub(crate) fn shut_down(&mut self, now: Moment) {
+        if self.grace_ends.is_some() {
+            return;
+        }
+        self.grace_ends = Some(now.after(self.config.grace));
+        for key in 0..self.listeners {
+            if let Some(listener) = listener(&self.slab, key) {
+                if let Err(e) = self.system.close_queue(listener) {
+                    warn!("cannot close the queue of {listener}: {e}");
+                }
+            }
+        }
+    }
+
+    /// Logs the stats.
+    pub(crate) fn report(&self) {
+        info!("{}", self.stats);
     }
 
     /// One turn's work, bounded, so that the next turn is never far. Clients, then deadlines, then
@@ -149,7 +211,15 @@ impl<S: System> Reactor<S> {
         for event in events.filter(|event| event.key < listeners) {
             self.accept(event.key, now)?;
         }
+        if let Some(end) = self.grace_ends {
+            self.wind_up(end, now)?;
+        }
         self.reopen_gate(now);
+        if self.report_at.is_some_and(|at| at <= now) {
+            self.report();
+            self.report_at = after(now, self.config.stats);
+        }
+        debug_assert_eq!(self.clients() as u64, self.stats.open());
         Ok(())
     }
 
@@ -196,6 +266,7 @@ impl<S: System> Reactor<S> {
         self.deadlines.cancel(&mut self.slab, key);
         debug!("client {key} {reason}");
         drop(self.slab.try_remove(key));
+        self.stats.count_closed(reason);
         self.gate.release(now);
     }
 
@@ -209,15 +280,28 @@ impl<S: System> Reactor<S> {
             let Some(listener) = listener(&self.slab, key).filter(|_| self.gate.is_open()) else {
                 return Ok(());
             };
+            if self.clients() >= self.capacity {
+                self.fill_gate(now);
+                return Ok(());
+            }
             match self.system.accept(listener) {
                 Ok((stream, peer)) => self.admit(stream, &peer, now),
                 Err(e) => match judge(&e) {
-                    Verdict::Drained => return Ok(()),
+                    Verdict::Drained => {
+                        if self.grace_ends.is_some() {
+                            self.close_listener(key);
+                        }
+                        return Ok(());
+                    }
                     Verdict::Next => {
                         debug!("a client was lost before it was accepted: {e}");
+                        self.stats.accept_errors += 1;
                         lost += 1;
                     }
-                    Verdict::Pause => self.shut_gate(&format!("cannot accept: {e}"), now),
+                    Verdict::Pause => {
+                        self.stats.accept_errors += 1;
+                        self.shut_gate(&format!("cannot accept: {e}"), now);
+                    }
                     Verdict::Fatal => {
                         let what = format!("cannot accept on {listener}: {e}");
                         return Err(io::Error::new(e.kind(), what));
@@ -245,6 +329,7 @@ impl<S: System> Reactor<S> {
         let key = self
             .slab
             .insert(Entry::Client(Client { connection, timer }));
+        self.stats.accepted += 1;
         debug!("client {key} accepted from {peer}");
         self.deadlines.set(&mut self.slab, Kind::Echo, key, now);
         let Some(Entry::Client(Client { connection, .. })) = self.slab.get_mut(key) else {
@@ -264,10 +349,45 @@ impl<S: System> Reactor<S> {
         }
     }
 
+    /// One turn of shutting down. Once the grace is over, whoever is left is closed, at one go:
+    /// nobody is kept waiting by that any more.
+    fn wind_up(&mut self, end: Moment, now: Moment) -> io::Result<()> {
+        for key in 0..self.listeners {
+            self.accept(key, now)?;
+        }
+        if end <= now {
+            let left: Vec<usize> = self.slab.iter().map(|(key, _)| key).collect();
+            for key in left {
+                match self.slab.get(key) {
+                    Some(Entry::Client(_)) => self.close(key, &Reason::ShutDown, now),
+                    _ => self.close_listener(key),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Who is still in its queue is reset by that.
+    fn close_listener(&mut self, key: usize) {
+        if self.slab.try_remove(key).is_some() {
+            self.listening -= 1;
+        }
+    }
+
+    fn fill_gate(&mut self, now: Moment) {
+        if let Some(suppressed) = self.gate.fill(now) {
+            let capacity = self.capacity;
+            warn!(
+                "{capacity} clients are connected, others have to wait for their turn{suppressed}"
+            );
+        }
+    }
+
     fn shut_gate(&mut self, why: &str, now: Moment) {
-        if self.gate.shut(now) {
+        self.stats.pauses += 1;
+        if let Some(suppressed) = self.gate.shut(now) {
             let clients = self.clients();
-            warn!("{why}; accepting pauses, {clients} clients are connected");
+            warn!("{why}; accepting pauses, {clients} clients are connected{suppressed}");
         }
     }
 
@@ -285,6 +405,11 @@ impl<S: System> Reactor<S> {
             self.shut_gate(&format!("cannot poll a listener: {e}"), now);
         }
     }
+}
+
+/// `None` for an interval of zero: never.
+fn after(now: Moment, interval: Duration) -> Option<Moment> {
+    (!interval.is_zero()).then(|| now.after(interval))
 }
 
 /// Not a method: it borrows the slab and leaves the system to be used beside it.
@@ -312,7 +437,7 @@ mod tests {
 
     /// The assertion on [`Slot`] measures a likeness; this measures a slab.
     #[test]
-    fn a_client_takes_40_bytes_of_the_slab() {
+    fn a_client_takes_no_more_of_the_slab() {
         let config = Config::default();
         let mut slab: Slab<Entry<mio::Poll>> = Slab::with_capacity(2);
         let (one, other) = Socket::pair(Domain::UNIX, Type::STREAM, None).unwrap();
@@ -322,6 +447,6 @@ mod tests {
             slab.insert(Entry::Client(Client { connection, timer }));
         }
         let [first, second] = [0, 1].map(|key| &raw const slab[key] as usize);
-        assert_eq!(second - first, 40);
+        assert_eq!(second - first, ENTRY_BYTES);
     }
 }

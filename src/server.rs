@@ -14,17 +14,24 @@ use socket2::{SockAddr, Socket};
 use crate::address::LocalAddr;
 use crate::config::Config;
 use crate::deadlines::Moment;
+use crate::limits::Capacity;
 use crate::listener::{Listener, effective_backlog};
-use crate::reactor::{Event, Reactor, System};
+use crate::reactor::{ENTRY_BYTES, Event, Reactor, System};
+use crate::signals::{Request, Signals};
+use crate::stats::Stats;
 
 /// Events taken from one poll. More wait in the kernel for the next, in order.
 const EVENTS_PER_TURN: usize = 256;
+
+/// What the poll calls the signals: a key that no slab hands out.
+const SIGNALS: Token = Token(usize::MAX);
 
 /// A server, bound and listening. Nothing happens until it is [run](Self::run) or
 /// [turned](Self::turn).
 pub struct Server {
     reactor: Reactor<Poll>,
     events: Events,
+    signals: Option<Signals>,
     start: Instant,
 }
 
@@ -47,14 +54,31 @@ impl Server {
             listeners.push(listener);
         }
         report_backlog(config.backlog);
+        let capacity = Capacity::find(config.max_connections, ENTRY_BYTES)
+            .map_err(|e| context("cannot find out the descriptor limit", &e))?;
+        info!("{capacity}");
         Ok(Self {
-            reactor: Reactor::new(poll, listeners, config),
+            reactor: Reactor::new(poll, listeners, capacity.connections, config),
+            signals: None,
             events: Events::with_capacity(EVENTS_PER_TURN),
             start: Instant::now(),
         })
     }
 
-    /// Where it listens, in the order of [`Config::listen`], with the real ports.
+    /// Catches this process's signals from here on: SIGTERM and SIGINT
+    /// [shut down](Self::shut_down), and the second of them ends the process at once, with 143 or
+    /// 130; SIGUSR1 logs the [stats](Self::stats); SIGHUP and SIGXFSZ do nothing.
+    ///
+    /// # Errors
+    /// No descriptor is left for what wakes the poll, or the poll is broken.
+    pub fn catch_signals(&mut self) -> io::Result<()> {
+        let caught = Signals::catch(self.reactor.system.registry(), SIGNALS);
+        self.signals = Some(caught.map_err(|e| context("cannot catch signals", &e))?);
+        Ok(())
+    }
+
+    /// Where it listens, in the order of [`Config::listen`], with the real ports. Once it has shut
+    /// down, nowhere.
     #[must_use]
     pub fn local_addrs(&self) -> Vec<LocalAddr> {
         let listeners = self.reactor.listeners();
@@ -69,15 +93,40 @@ impl Server {
         self.reactor.clients()
     }
 
-    /// Serves until something fails that no turn can outlive. While nobody wants anything the
-    /// process sleeps in the poll; there is no tick.
+    /// What became of the clients so far.
+    #[must_use]
+    pub fn stats(&self) -> &Stats {
+        self.reactor.stats()
+    }
+
+    /// Begins to shut down, and the turns that follow do it: everybody who has connected by now is
+    /// accepted and served, whoever comes later is refused, and who is not done when
+    /// [`Config::grace`] is over is closed.
+    pub fn shut_down(&mut self) {
+        let clients = self.clients();
+        info!("shutting down, {clients} clients are connected");
+        self.reactor.shut_down(self.now());
+    }
+
+    /// Whether it has shut down: it listens nowhere, and no client is left.
+    #[must_use]
+    pub fn is_shut_down(&self) -> bool {
+        self.reactor.is_shut_down()
+    }
+
+    /// Serves until it has [shut down](Self::shut_down), or something fails that no turn can
+    /// outlive; then logs the stats. While nobody wants anything the process sleeps in the poll;
+    /// there is no tick.
     ///
     /// # Errors
     /// As [`turn`](Self::turn).
     pub fn run(&mut self) -> io::Result<()> {
-        loop {
-            self.turn(None)?;
+        let mut turned = Ok(());
+        while turned.is_ok() && !self.is_shut_down() {
+            turned = self.turn(None);
         }
+        self.reactor.report();
+        turned
     }
 
     /// One turn: waits until there is something to do, at most for `timeout` (`None`: for as long
@@ -88,11 +137,29 @@ impl Server {
     /// shortage and no signal is an error here.
     pub fn turn(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.wait(timeout)?;
+        if self.events.iter().any(|event| event.token() == SIGNALS) {
+            self.handle_signals();
+        }
         let events = self.events.iter().map(|event| Event {
             key: event.token().0,
             fin: event.is_read_closed(),
         });
         self.reactor.handle(events, self.now())
+    }
+
+    fn handle_signals(&mut self) {
+        let requests: Vec<Request> = self
+            .signals
+            .iter_mut()
+            .flat_map(Signals::requests)
+            .collect();
+        for request in requests {
+            match request {
+                Request::ShutDown => self.shut_down(),
+                Request::Report => self.reactor.report(),
+                Request::Nothing => {}
+            }
+        }
     }
 
     /// Sleeps until the first of: an event, the reactor's alarm, `timeout`.
@@ -129,6 +196,10 @@ impl System for Poll {
     fn accept(&mut self, listener: &Listener) -> io::Result<(Socket, Peer)> {
         let (socket, address) = listener.accept()?;
         Ok((socket, Peer(address)))
+    }
+
+    fn close_queue(&mut self, listener: &Listener) -> io::Result<()> {
+        listener.close_queue()
     }
 
     fn rearm(&mut self, key: usize, listener: &Listener) -> io::Result<()> {

@@ -124,8 +124,8 @@ fn a_failing_registration_costs_one_client() {
     if !have_strace() {
         return;
     }
-    // The first four are for stderr, the listener, stdout and a line on it.
-    let server = Server::spawn(1, &mut strace("inject=epoll_ctl:error=ENOSPC:when=5"));
+    // The first five are for stderr, the listener, the signals, stdout and a line on it.
+    let server = Server::spawn(1, &mut strace("inject=epoll_ctl:error=ENOSPC:when=6"));
     let mut unlucky = server.connect();
     assert_greeted(&mut unlucky);
     assert_rest(&mut unlucky, b"");

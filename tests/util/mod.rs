@@ -77,6 +77,13 @@ impl Server {
         self.child.id()
     }
 
+    /// The process that a command such as strace runs the server in.
+    pub fn child_process(&self) -> String {
+        let children = format!("/proc/{0}/task/{0}/children", self.pid());
+        let children = std::fs::read_to_string(children).unwrap_or_default();
+        children.trim().to_owned()
+    }
+
     /// Connects with a time limit on every read and write.
     pub fn connect(&self) -> TcpStream {
         connect(self.address())
@@ -187,9 +194,7 @@ impl Drop for Server {
             return;
         }
         // A server under strace or in a namespace is a child of the child: end that one too.
-        let children = format!("/proc/{0}/task/{0}/children", self.pid());
-        let children = std::fs::read_to_string(children).unwrap_or_default();
-        for child in children.split_whitespace() {
+        for child in self.child_process().split_whitespace() {
             let _ = Command::new("sh")
                 .args(["-c", &format!("kill -KILL {child}")])
                 .status();

@@ -1,0 +1,147 @@
+//! What the system lets the server have: how many connections, and what binds.
+
+use std::fmt;
+use std::io;
+
+use rlimit::Resource;
+
+/// Lets this process have as many descriptors, and so clients, as its hard limit allows: the soft
+/// one is 1024 in most shells, for the sake of programs that use select(2). Returns the new limit.
+///
+/// # Errors
+/// As setrlimit(2), or more descriptors are asked of the system than it can count.
+pub fn raise_descriptor_limit() -> io::Result<u64> {
+    rlimit::increase_nofile_limit(u64::MAX)
+}
+
+/// The most that is reserved for, whatever the limits say: in Docker RLIMIT_NOFILE can be 2^30, and
+/// so many entries of 40 bytes would be 40 GB of addresses.
+const CEILING: u64 = 1 << 22;
+
+/// Descriptors that are no client's: at least so many, and so many more than are open at the start.
+/// They are for the signals, stdout's poll, and whatever a library opens for a moment.
+const OWN: u64 = 16;
+const SPARE: u64 = 8;
+
+/// How many connections the server can hold.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Capacity {
+    pub(crate) connections: usize,
+    /// What would have to be raised to hold more.
+    binds: String,
+}
+
+impl fmt::Display for Capacity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { connections, binds } = self;
+        write!(f, "can hold {connections} connections, limited by {binds}")
+    }
+}
+
+impl Capacity {
+    /// What the system allows at present, and no more than was asked for. `entry` is what a
+    /// connection takes in the table, in bytes.
+    ///
+    /// # Errors
+    /// As getrlimit(2).
+    pub(crate) fn find(asked: Option<u32>, entry: usize) -> io::Result<Self> {
+        let (soft, hard) = Resource::NOFILE.get()?;
+        let kind = if soft < hard { "soft" } else { "hard" };
+        let mut limits = vec![
+            (CEILING, "the server's own ceiling".to_owned()),
+            (
+                soft.saturating_sub(descriptors_of_our_own()),
+                format!("RLIMIT_NOFILE ({kind} limit {soft})"),
+            ),
+        ];
+        limits.extend(asked.map(|asked| (u64::from(asked), "--max-connections".to_owned())));
+        // One for each of our descriptors, and for those of other processes of this user.
+        let watches = "fs.epoll.max_user_watches";
+        limits.extend(sysctl(watches).map(|most| (most.saturating_sub(OWN), watches.to_owned())));
+        Ok(Self::least(limits, |connections| fits(connections, entry)))
+    }
+
+    fn least(limits: Vec<(u64, String)>, fits: impl Fn(usize) -> bool) -> Self {
+        let least = limits.into_iter().min_by_key(|(most, _)| *most);
+        let (most, mut binds) = least.unwrap_or_default();
+        // At least one: if even that is too many, accepting pauses and says why.
+        let mut connections = usize::try_from(most).unwrap_or(usize::MAX).max(1);
+        while connections > 1 && !fits(connections) {
+            connections /= 2;
+            "memory".clone_into(&mut binds);
+        }
+        Self { connections, binds }
+    }
+}
+
+/// How many descriptors this process cannot give to clients.
+fn descriptors_of_our_own() -> u64 {
+    // The listing is one of them while it is read, and no more afterwards.
+    let open = std::fs::read_dir("/proc/self/fd").map_or(0, |fds| fds.count() as u64 - 1);
+    (open + SPARE).max(OWN)
+}
+
+/// A setting of the kernel, such as `net.core.somaxconn`; `None` if it is not there.
+pub(crate) fn sysctl(name: &str) -> Option<u64> {
+    let path = format!("/proc/sys/{}", name.replace('.', "/"));
+    std::fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// Bytes that the table must leave for all else.
+const HEADROOM: usize = 1 << 20;
+
+/// Whether a table of so many entries can be had: a strict kernel (vm.overcommit_memory=2) or a
+/// limit (RLIMIT_AS) may say no, and a slab that hears no aborts the process.
+fn fits(connections: usize, entry: usize) -> bool {
+    let bytes = connections.checked_mul(entry);
+    let bytes = bytes.and_then(|bytes| bytes.checked_add(HEADROOM));
+    bytes.is_some_and(|bytes| Vec::<u8>::new().try_reserve_exact(bytes).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_limit_binds() {
+        let check = |limits: &[(u64, &str)], fits: usize, line: &str| {
+            let limits = limits.iter().map(|(n, name)| (*n, (*name).to_owned()));
+            let capacity = Capacity::least(limits.collect(), |n| n <= fits);
+            assert_eq!(capacity.to_string(), line);
+        };
+        let all = usize::MAX;
+        check(
+            &[(7, "a"), (5, "b"), (9, "c")],
+            all,
+            "can hold 5 connections, limited by b",
+        );
+        check(&[(0, "a")], all, "can hold 1 connections, limited by a");
+        check(
+            &[(u64::MAX, "a"), (CEILING, "b")],
+            all,
+            "can hold 4194304 connections, limited by b",
+        );
+        check(
+            &[(CEILING, "a")],
+            3_000_000,
+            "can hold 2097152 connections, limited by memory",
+        );
+        check(
+            &[(CEILING, "a")],
+            0,
+            "can hold 1 connections, limited by memory",
+        );
+    }
+
+    #[test]
+    fn what_is_asked_for_binds_if_it_is_less() {
+        let one = Capacity::find(Some(1), 40).unwrap();
+        assert_eq!(
+            one.to_string(),
+            "can hold 1 connections, limited by --max-connections"
+        );
+        let all = Capacity::find(None, 40).unwrap();
+        assert!(all.connections > 1 && Capacity::find(Some(u32::MAX), 40).unwrap() == all);
+        assert!(fits(1000, 40) && !fits(usize::MAX / 2, 40));
+    }
+}

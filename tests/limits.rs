@@ -1,0 +1,167 @@
+//! How many it can hold, what it says of that, and what becomes of those beyond.
+
+#![allow(clippy::unwrap_used, reason = "that is how a test fails")]
+#![allow(clippy::print_stdout, reason = "shown where a test fails")]
+
+mod util;
+
+use std::fs::File;
+use std::io::Write;
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use util::{
+    BINARY, PATIENCE, Server, TempPath, assert_greeted, assert_rest, have, have_descriptors,
+    payload,
+};
+
+/// The binary behind a line of shell, with its log in a file.
+fn limited(limit: &str, options: &[&str], log: &TempPath) -> Server {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("{limit}; exec \"$0\" \"$@\""), BINARY]);
+    shell.args(["--listen", "127.0.0.1:0"]).args(options);
+    shell
+        .env("RUST_LOG", "info")
+        .stderr(File::create(&log.0).unwrap());
+    Server::spawn(1, &mut shell)
+}
+
+fn read(log: &TempPath) -> String {
+    std::fs::read_to_string(&log.0).unwrap()
+}
+
+#[test]
+fn the_capacity_line_names_what_binds() {
+    let nofile = "limited by RLIMIT_NOFILE (hard limit 100)";
+    let asked = "limited by --max-connections";
+    let cases = [
+        (
+            "ulimit -n 100",
+            "",
+            format!("can hold 84 connections, {nofile}"),
+        ),
+        (
+            "ulimit -n 100",
+            "--max-connections 4294967295",
+            format!("can hold 84 connections, {nofile}"),
+        ),
+        (
+            "ulimit -n 100",
+            "--max-connections 83",
+            format!("can hold 83 connections, {asked}"),
+        ),
+        (
+            "true",
+            "--max-connections 1",
+            format!("can hold 1 connections, {asked}"),
+        ),
+        // A soft limit is raised to the hard one.
+        (
+            "ulimit -Sn 50; ulimit -Hn 100",
+            "",
+            format!("can hold 84 connections, {nofile}"),
+        ),
+    ];
+    for (limit, options, line) in cases {
+        println!("{limit}, {options}");
+        let log = TempPath::new("capacity");
+        let options: Vec<&str> = options.split_whitespace().collect();
+        let server = limited(limit, &options, &log);
+        server.assert_serves();
+        let said = read(&log);
+        assert_eq!(said.matches("can hold ").count(), 1, "{said}");
+        assert!(said.contains(&line), "{said}");
+    }
+}
+
+/// Those beyond the limit wait in the backlog, and every one has its turn, though nobody new comes
+/// to make an edge. It is no error, and no news more than once a second.
+#[test]
+fn clients_beyond_max_connections_wait_for_their_turn() {
+    const CLIENTS: usize = 200;
+    for most in ["1", "7"] {
+        println!("--max-connections {most}");
+        let log = TempPath::new("full");
+        let server = limited("true", &["--max-connections", most], &log);
+        let start = Instant::now();
+        let base = server.descriptors();
+        let clients: Vec<TcpStream> = (0..CLIENTS).map(|_| server.connect()).collect();
+        for (i, mut client) in (1..).zip(clients) {
+            assert_greeted(&mut client);
+            let held = server.descriptors() - base;
+            assert!(
+                held <= most.parse().unwrap(),
+                "{held} descriptors for clients"
+            );
+            client.write_all(&payload(i, 500)).unwrap();
+            assert_rest(&mut client, &payload(i, 500));
+        }
+        server.assert_descriptors_return_to(base);
+        let said = read(&log);
+        let lines = said.matches("others have to wait").count();
+        let seconds = start.elapsed().as_secs() as usize;
+        assert!(
+            (1..=2 + seconds).contains(&lines),
+            "{lines} lines in {seconds} s:\n{said}"
+        );
+        assert!(!said.contains("cannot accept"), "{said}");
+    }
+}
+
+/// A limit that somebody lowers while the server runs makes accept4 fail; when somebody raises it
+/// again, nothing of ours comes free, and the client that waits is greeted all the same.
+#[test]
+fn a_limit_that_changes_is_survived() {
+    if !have("prlimit") {
+        return;
+    }
+    let log = TempPath::new("prlimit");
+    let server = limited("true", &[], &log);
+    let limit = |nofile: usize| {
+        let pid = server.pid().to_string();
+        let nofile = format!("--nofile={nofile}:");
+        let mut prlimit = Command::new("prlimit");
+        let set = prlimit.args(["--pid", &pid, &nofile]).stderr(Stdio::null());
+        assert!(set.status().unwrap().success());
+    };
+    let mut holder = server.connect();
+    assert_greeted(&mut holder);
+    let base = server.descriptors();
+    limit(base);
+    let mut waiting = server.connect();
+    let start = Instant::now();
+    while !read(&log).contains("accepting pauses") {
+        assert!(start.elapsed() < PATIENCE, "it accepts beyond its limit");
+    }
+    assert!(
+        read(&log).contains("cannot accept: Too many open files"),
+        "{}",
+        read(&log)
+    );
+    holder.write_all(b"served meanwhile").unwrap();
+    limit(base + 10);
+    assert_greeted(&mut waiting);
+    assert_rest(&mut holder, b"served meanwhile");
+    waiting.write_all(b"at last").unwrap();
+    assert_rest(&mut waiting, b"at last");
+}
+
+/// What the table takes is asked for before it is promised: a limit on the process's addresses makes
+/// it smaller and does not end the server.
+#[test]
+fn memory_may_bind_too() {
+    if !have_descriptors(10_000) {
+        return;
+    }
+    let log = TempPath::new("memory");
+    let server = limited("ulimit -n 10000", &[], &log);
+    let size = server.status("VmSize");
+    let size: u64 = size.trim_end_matches(" kB").parse().unwrap();
+    // The table of 10,000 is 400 KB of that, and 1 MiB is kept back for all else.
+    let limit = format!("ulimit -n 10000; ulimit -v {}", size + 1024 - 150);
+    let server = limited(&limit, &[], &log);
+    server.assert_serves();
+    let line = "can hold 4992 connections, limited by memory";
+    assert!(read(&log).contains(line), "{}", read(&log));
+}

@@ -1,0 +1,306 @@
+//! How it ends, what other signals do, and that the books balance then.
+
+#![allow(clippy::unwrap_used, reason = "that is how a test fails")]
+#![allow(clippy::print_stdout, reason = "shown where a test fails")]
+
+mod util;
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+use util::{
+    BINARY, PATIENCE, Peer, Server, TempPath, assert_echoes, assert_greeted, assert_rest,
+    connect_unix, have, skip,
+};
+
+/// A server that logs its life into a pipe.
+fn logging(options: &[&str]) -> Server {
+    let mut command = Command::new(BINARY);
+    command.args(["--listen", "127.0.0.1:0"]).args(options);
+    command.env("RUST_LOG", "info").stderr(Stdio::piped());
+    Server::spawn(1, &mut command)
+}
+
+/// It ends by itself, well, and with these counts in its last line.
+fn assert_ends_with(server: Server, counts: &[(&str, u64)]) {
+    let (status, said) = server.end();
+    assert_eq!(status.code(), Some(0), "{said}");
+    let last = said.lines().last().unwrap();
+    assert_counts(last, counts);
+}
+
+/// The line's equation holds, and has these terms; what is not named is 0.
+fn assert_counts(line: &str, counts: &[(&str, u64)]) {
+    let (_, equation) = line.split_once("] accepted ").unwrap();
+    let (equation, _) = equation.split_once(';').unwrap();
+    let (accepted, terms) = equation.split_once(" = ").unwrap();
+    let terms = terms
+        .split(" + ")
+        .map(|term| term.rsplit_once(' ').unwrap());
+    let terms: Vec<(&str, u64)> = terms.map(|(name, n)| (name, n.parse().unwrap())).collect();
+    let sum: u64 = terms.iter().map(|(_, n)| n).sum();
+    assert_eq!(accepted, sum.to_string(), "{line}");
+    let counted: Vec<_> = terms.into_iter().filter(|(_, n)| *n != 0).collect();
+    assert_eq!(counted, counts, "{line}");
+}
+
+fn wait_until_refused(server: &Server) {
+    let start = Instant::now();
+    while TcpStream::connect(server.address()).is_ok() {
+        assert!(start.elapsed() < PATIENCE, "it still listens");
+    }
+}
+
+/// Whoever has connected before the signal is served, though nobody has accepted it yet: a listener
+/// that is closed resets its queue.
+#[test]
+fn who_is_in_the_queue_is_served() {
+    const CLIENTS: u64 = 100;
+    let path = TempPath::new("queue.sock");
+    let unix = format!("unix:{}", path.as_str());
+    let mut command = Command::new(BINARY);
+    command.args(["--listen", "127.0.0.1:0", "--listen", &unix]);
+    command.env("RUST_LOG", "info").stderr(Stdio::piped());
+    let server = Server::spawn(2, &mut command);
+    server.signal("STOP");
+    let tcp: Vec<_> = (0..CLIENTS).map(|_| server.connect()).collect();
+    let unix: Vec<_> = (0..CLIENTS).map(|_| connect_unix(&path)).collect();
+    server.signal("TERM");
+    server.signal("CONT");
+    let messages = |seed| (seed..).map(|seed| util::payload(seed, 700));
+    tcp.into_iter()
+        .zip(messages(0))
+        .for_each(|(client, message)| assert_echoes(client, &message));
+    unix.into_iter()
+        .zip(messages(200))
+        .for_each(|(client, message)| assert_echoes(client, &message));
+    assert_ends_with(server, &[("echoed", 2 * CLIENTS)]);
+    assert!(!path.0.exists(), "the socket's file is left behind");
+}
+
+/// And so is whoever is in the midst of its exchange; but nobody new.
+#[test]
+fn those_in_flight_are_served_and_others_refused() {
+    for signal in ["TERM", "INT"] {
+        println!("{signal}");
+        let server = logging(&[]);
+        let mut flying = server.connect();
+        assert_greeted(&mut flying);
+        server.signal(signal);
+        wait_until_refused(&server);
+        flying.write_all(b"in flight").unwrap();
+        assert_rest(&mut flying, b"in flight");
+        drop(flying);
+        let (status, said) = server.end();
+        assert_eq!(status.code(), Some(0), "{said}");
+    }
+}
+
+/// As many as may be are connected, and others wait: they have their turn before the end.
+#[test]
+fn who_waits_for_a_place_is_served_before_the_end() {
+    let server = logging(&["--max-connections", "2"]);
+    let mut clients: Vec<_> = (0..20).map(|_| server.connect()).collect();
+    assert_greeted(&mut clients[0]);
+    server.signal("TERM");
+    clients[0].write_all(b"first").unwrap();
+    assert_rest(&mut clients[0], b"first");
+    clients
+        .drain(1..)
+        .for_each(|client| assert_echoes(client, b"next"));
+    drop(clients);
+    assert_ends_with(server, &[("echoed", 20)]);
+}
+
+#[test]
+fn the_silent_are_cut_when_the_grace_is_over() {
+    for (grace, least) in [("400ms", Duration::from_millis(400)), ("0", Duration::ZERO)] {
+        println!("--grace {grace}");
+        let server = logging(&["--grace", grace]);
+        let mut silent = server.connect();
+        assert_greeted(&mut silent);
+        let start = Instant::now();
+        server.signal("TERM");
+        assert_rest(&mut silent, b"");
+        assert!(start.elapsed() >= least, "too early");
+        assert_ends_with(server, &[("shut down", 1)]);
+    }
+}
+
+/// At the end of the grace nobody is waited for, in the queue either.
+#[test]
+fn the_grace_ends_for_those_in_the_queue_too() {
+    let server = logging(&["--max-connections", "1", "--grace", "100ms"]);
+    let mut silent = server.connect();
+    assert_greeted(&mut silent);
+    let _waiting: Vec<_> = (0..5).map(|_| server.connect()).collect();
+    server.signal("TERM");
+    assert_ends_with(server, &[("shut down", 1)]);
+}
+
+#[test]
+fn the_second_signal_is_final() {
+    for (first, second, code) in [
+        ("TERM", "TERM", 143),
+        ("TERM", "INT", 130),
+        ("INT", "TERM", 143),
+    ] {
+        println!("{first}, {second}");
+        let server = logging(&["--grace", "1h"]);
+        let mut silent = server.connect();
+        assert_greeted(&mut silent);
+        server.signal(first);
+        wait_until_refused(&server);
+        server.signal(second);
+        let (status, said) = server.end();
+        assert_eq!(status.code(), Some(code), "{said}");
+    }
+}
+
+/// A process 1 has no default actions: what it does not catch is not delivered to it.
+#[test]
+fn it_stops_as_process_1() {
+    if !have("unshare") {
+        return;
+    }
+    let unshare = [
+        "--user",
+        "--map-root-user",
+        "--pid",
+        "--fork",
+        "--kill-child",
+    ];
+    let may = Command::new("unshare")
+        .args(unshare)
+        .arg("true")
+        .stderr(Stdio::null())
+        .status();
+    if !may.is_ok_and(|status| status.success()) {
+        skip("no PID namespace may be made here");
+        return;
+    }
+    let mut command = Command::new("unshare");
+    command
+        .args(unshare)
+        .args([BINARY, "--listen", "127.0.0.1:0"]);
+    command.env("RUST_LOG", "info").stderr(Stdio::piped());
+    let server = Server::spawn(1, &mut command);
+    server.assert_serves();
+    let first = server.child_process();
+    assert!(
+        Command::new("kill")
+            .args(["-TERM", &first])
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert_ends_with(server, &[("echoed", 1)]);
+}
+
+/// Neither ends it nor changes what it does.
+#[test]
+fn other_signals_are_harmless() {
+    let server = logging(&[]);
+    let mut before = server.connect();
+    assert_greeted(&mut before);
+    for signal in ["HUP", "USR1", "PIPE", "WINCH", "XFSZ", "CHLD", "URG"] {
+        println!("{signal}");
+        server.signal(signal);
+        server.assert_serves();
+    }
+    before.write_all(b"before").unwrap();
+    assert_rest(&mut before, b"before");
+    drop(before);
+    server.signal("TERM");
+    let (status, said) = server.end();
+    assert_eq!(status.code(), Some(0), "{said}");
+    let totals: Vec<_> = said
+        .lines()
+        .filter(|line| line.contains("] accepted "))
+        .collect();
+    assert_eq!(totals.len(), 2, "on SIGUSR1 and at the end: {said}");
+}
+
+/// Each ending is counted where it belongs, and every connection once.
+#[test]
+fn the_books_balance() {
+    let server = logging(&[
+        "--timeout",
+        "300ms",
+        "--linger",
+        "300ms",
+        "--grace",
+        "0",
+        "--stats",
+        "10ms",
+    ]);
+    for _ in 0..3 {
+        server.assert_serves();
+    }
+    for _ in 0..2 {
+        let mut leaving = server.connect();
+        leaving.half_close();
+        assert_greeted(&mut leaving);
+        assert_rest(&mut leaving, b"");
+    }
+    let mut resetting = server.connect();
+    assert_greeted(&mut resetting);
+    SockRef::from(&resetting)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+    drop(resetting);
+    let mut silent = server.connect();
+    assert_greeted(&mut silent);
+    assert_rest(&mut silent, b""); // timed out
+    let mut lingering = server.connect();
+    assert_greeted(&mut lingering);
+    lingering.write_all(b"hi").unwrap();
+    assert_rest(&mut lingering, b"hi");
+    let start = Instant::now();
+    while lingering.write(b"x").is_ok() {
+        assert!(start.elapsed() < PATIENCE, "it lingers for ever");
+        std::thread::sleep(Duration::from_millis(1)); // not to flood it
+    }
+    let mut cut = server.connect();
+    assert_greeted(&mut cut);
+    server.signal("TERM");
+    let (status, said) = server.end();
+    assert_eq!(status.code(), Some(0), "{said}");
+    let lines: Vec<_> = said
+        .lines()
+        .filter(|line| line.contains("] accepted "))
+        .collect();
+    assert!(lines.len() > 3, "every 10 ms: {said}");
+    let counts = [
+        ("echoed", 3),
+        ("left early", 2),
+        ("reset", 1),
+        ("timed out", 1),
+        ("lingering cut", 1),
+        ("shut down", 1),
+    ];
+    assert_counts(lines.last().unwrap(), &counts);
+}
+
+/// A log file at its size limit (RLIMIT_FSIZE) is a SIGXFSZ, which ends whoever does not catch it.
+#[test]
+fn a_log_file_that_is_full_stops_nothing() {
+    let log = TempPath::new("full.log");
+    let mut command = Command::new("sh");
+    let script = "ulimit -f 1; exec \"$0\" -v --listen 127.0.0.1:0 2>\"$1\"";
+    let server = Server::spawn(1, command.args(["-c", script, BINARY, log.as_str()]));
+    for _ in 0..30 {
+        server.assert_serves();
+    }
+    drop(server);
+    // `ulimit -f` counts in blocks of 512 bytes or 1 KiB, which depends on the shell.
+    let said = std::fs::read_to_string(&log.0).unwrap();
+    assert!(
+        [512, 1024].contains(&said.len()),
+        "{} bytes:\n{said}",
+        said.len()
+    );
+}

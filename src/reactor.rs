@@ -430,6 +430,9 @@ impl<S: System> Timers for Slab<Entry<S>> {
 }
 
 #[cfg(test)]
+mod simulation;
+
+#[cfg(test)]
 mod tests {
     use socket2::{Domain, Socket, Type};
 

@@ -1,0 +1,790 @@
+//! The reactor under an adversary, without sockets and without a clock.
+//!
+//! A seed makes a world: clients that connect, stall, trickle, flood, reset and leave, a kernel that
+//! interrupts, runs out of descriptors and reports late or for nothing, and time that passes. After
+//! every step the promises are checked. `SEEDS=17 cargo test simulation -- --nocapture` replays a
+//! seed and tells its steps; `SEEDS=0..1000000` runs a range.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
+use std::rc::Rc;
+
+use super::*;
+
+const SEEDS: Range<u64> = 0..10_000;
+const STEPS: usize = 1_000;
+
+/// Errors of accept4 that a server has to outlive: of one connection, of the system, unknown.
+const ACCEPT_ERRORS: [i32; 7] = [
+    libc::ECONNABORTED,
+    libc::EPROTO,
+    libc::EPERM,
+    libc::EINTR,
+    libc::EMFILE,
+    libc::ENOBUFS,
+    libc::EXFULL,
+];
+
+/// splitmix64: small, and every seed is as good as the others.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+
+    fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+
+    fn choose<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())]
+    }
+}
+
+/// The byte that client `id` sends at this place: no other client has the same sequence.
+fn byte(id: usize, place: usize) -> u8 {
+    (Random((id as u64) << 32 | place as u64).next() >> 56) as u8
+}
+
+/// One connection, as its client and the kernel see it.
+#[derive(Default)]
+struct Socket {
+    /// What the client did: bytes sent, and whether its FIN or its reset followed.
+    sent: usize,
+    fin: bool,
+    reset: bool,
+    /// What the kernel would take from the server now.
+    room: usize,
+    /// What the server did: the first receive and all of them, bytes handed to the kernel, FIN.
+    first: Option<usize>,
+    received: usize,
+    given: usize,
+    accepted_at: Option<Moment>,
+    half_closed_at: Option<Moment>,
+    key: Option<usize>,
+    interest: Option<Interest>,
+    last: Last,
+    closed: bool,
+}
+
+/// How the server's last call for a socket turned out, if that can be the end of it.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Last {
+    #[default]
+    Fine,
+    Fin,
+    Reset,
+    Fault,
+}
+
+impl Socket {
+    fn unread(&self) -> usize {
+        self.sent - self.received
+    }
+
+    fn is_readable(&self) -> bool {
+        self.unread() > 0 || self.fin || self.reset
+    }
+
+    fn is_writable(&self) -> bool {
+        self.room > 0 || self.reset
+    }
+
+    /// Whether epoll would report it, for what it is registered for. A reset is reported always.
+    fn is_ready(&self) -> bool {
+        self.reset
+            || self.interest.is_some_and(|interest| {
+                interest.is_readable() && self.is_readable()
+                    || interest.is_writable() && self.is_writable()
+            })
+    }
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<usize>,
+    closed: bool,
+    dropped: bool,
+}
+
+struct World {
+    random: Random,
+    config: Config,
+    now: Moment,
+    grace_ends: Option<Moment>,
+    sockets: Vec<Socket>,
+    /// Those of them that the server has accepted and not closed.
+    open: BTreeSet<usize>,
+    queues: Vec<Queue>,
+    /// epoll's list of what is ready, by key; those of it that were reported in this turn.
+    ready: BTreeSet<usize>,
+    reported: BTreeSet<usize>,
+    keys: BTreeMap<usize, usize>,
+    /// Faults at hand: the next errors of accept4, and how often the others come, one in so many.
+    accept_errors: Vec<i32>,
+    interrupts: usize,
+    poll_faults: usize,
+    descriptors: usize,
+    accepted: u64,
+    closed: BTreeMap<&'static str, u64>,
+}
+
+impl World {
+    fn due(&self, socket: &Socket) -> Option<Moment> {
+        let (since, wait) = match socket.half_closed_at {
+            Some(at) => (at, self.config.linger),
+            None => (socket.accepted_at?, self.config.timeout),
+        };
+        after(since, wait)
+    }
+
+    fn open(&self) -> impl Iterator<Item = &Socket> {
+        self.open.iter().map(|id| &self.sockets[*id])
+    }
+
+    fn fault(&mut self, one_in: usize) -> bool {
+        one_in > 0 && self.random.one_in(one_in)
+    }
+
+    /// Something new happened to the socket: an edge, if it is registered for that.
+    fn wake(&mut self, id: usize) {
+        let socket = &self.sockets[id];
+        if let Some(key) = socket.key.filter(|_| socket.is_ready()) {
+            self.ready.insert(key);
+        }
+    }
+
+    fn watch(&mut self, key: usize, id: usize, interest: Interest) -> io::Result<()> {
+        if self.fault(self.poll_faults) {
+            self.sockets[id].last = Last::Fault;
+            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+        }
+        self.sockets[id].key = Some(key);
+        self.sockets[id].interest = Some(interest);
+        self.keys.insert(key, id);
+        self.wake(id);
+        Ok(())
+    }
+
+    /// What every call on a socket may meet.
+    fn call(&mut self, id: usize) -> io::Result<()> {
+        assert!(!self.sockets[id].closed);
+        if self.fault(self.interrupts) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        if self.sockets[id].reset {
+            self.sockets[id].last = Last::Reset;
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        Ok(())
+    }
+
+    /// What the server owes client `id` altogether.
+    fn owed(&self, id: usize) -> impl Iterator<Item = u8> {
+        let first = self.sockets[id].first.unwrap_or(0);
+        let message = (0..first.min(self.config.max_read)).map(move |place| byte(id, place));
+        self.config.greeting.iter().copied().chain(message)
+    }
+
+    /// Why the server had to close the socket; it must not without a reason.
+    fn reason(&self, id: usize) -> &'static str {
+        let socket = &self.sockets[id];
+        let echoed = socket.first.is_some_and(|n| n > 0) && self.owed(id).count() == socket.given;
+        let is_due = self.due(socket).is_some_and(|due| due <= self.now);
+        match socket.last {
+            Last::Reset => "reset",
+            Last::Fault => "failed",
+            Last::Fin if socket.first == Some(0) => "left early",
+            Last::Fin if socket.half_closed_at.is_some() => "echoed",
+            _ if echoed && self.config.linger.is_zero() => "echoed",
+            _ if is_due && socket.half_closed_at.is_some() => "lingering cut",
+            _ if is_due => "timed out",
+            _ if self.grace_ends.is_some_and(|end| end <= self.now) => "shut down",
+            _ => panic!("client {id} was closed without a reason"),
+        }
+    }
+}
+
+/// The reactor's way into the world.
+#[derive(Clone)]
+struct Kernel(Rc<RefCell<World>>);
+
+struct SimulatedStream(Kernel, usize);
+
+struct SimulatedListener(Kernel, usize);
+
+impl Display for SimulatedListener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "listener {}", self.1)
+    }
+}
+
+impl System for Kernel {
+    type Listener = SimulatedListener;
+    type Stream = SimulatedStream;
+    type Peer = usize;
+
+    fn accept(&mut self, listener: &SimulatedListener) -> io::Result<(SimulatedStream, usize)> {
+        let mut world = self.0.borrow_mut();
+        if let Some(errno) = world.accept_errors.pop() {
+            return Err(io::Error::from_raw_os_error(errno));
+        }
+        // With an empty queue, too.
+        if world.open.len() >= world.descriptors {
+            return Err(io::Error::from_raw_os_error(libc::EMFILE));
+        }
+        let id = world.queues[listener.1].waiting.pop_front();
+        let id = id.ok_or(io::ErrorKind::WouldBlock)?;
+        world.sockets[id].accepted_at = Some(world.now);
+        world.open.insert(id);
+        world.accepted += 1;
+        Ok((SimulatedStream(self.clone(), id), id))
+    }
+
+    fn close_queue(&mut self, listener: &SimulatedListener) -> io::Result<()> {
+        self.0.borrow_mut().queues[listener.1].closed = true;
+        Ok(())
+    }
+
+    fn rearm(&mut self, key: usize, listener: &SimulatedListener) -> io::Result<()> {
+        let world = &mut *self.0.borrow_mut();
+        if world.fault(world.poll_faults) {
+            return Err(io::Error::from_raw_os_error(libc::ENOMEM));
+        }
+        if !world.queues[listener.1].waiting.is_empty() {
+            world.ready.insert(key);
+        }
+        Ok(())
+    }
+
+    fn register(&mut self, key: usize, s: &SimulatedStream, interest: Interest) -> io::Result<()> {
+        let world = &mut *self.0.borrow_mut();
+        assert_eq!(world.sockets[s.1].interest, None, "registered twice");
+        world.watch(key, s.1, interest)
+    }
+
+    fn reregister(
+        &mut self,
+        key: usize,
+        s: &SimulatedStream,
+        interest: Interest,
+    ) -> io::Result<()> {
+        let world = &mut *self.0.borrow_mut();
+        assert_eq!(world.sockets[s.1].key, Some(key), "a stale key");
+        world.watch(key, s.1, interest)
+    }
+}
+
+impl Stream for SimulatedStream {
+    fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Self(kernel, id) = self;
+        let world = &mut *kernel.0.borrow_mut();
+        let key = world.sockets[*id].key;
+        let reported = key.is_some_and(|key| world.reported.contains(&key));
+        assert!(reported, "client {id} was driven by an event of another");
+        world.call(*id)?;
+        let socket = &mut world.sockets[*id];
+        let n = socket.unread().min(buffer.len());
+        if n == 0 && !socket.fin {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        // Of a flood the first bytes will do: no message is longer.
+        let places = socket.received..socket.received + n.min(16);
+        for (i, place) in buffer.iter_mut().zip(places) {
+            *i = byte(*id, place);
+        }
+        socket.first.get_or_insert(n);
+        socket.received += n;
+        socket.last = if n == 0 { Last::Fin } else { Last::Fine };
+        Ok(n)
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Self(kernel, id) = self;
+        let world = &mut *kernel.0.borrow_mut();
+        world.call(*id)?;
+        let rest = world.owed(*id).skip(world.sockets[*id].given);
+        let given: Vec<u8> = rest.take(bytes.len()).collect();
+        assert_eq!(given, bytes, "client {id} is sent what it is not owed");
+        let socket = &mut world.sockets[*id];
+        assert!(socket.half_closed_at.is_none());
+        let n = bytes.len().min(socket.room);
+        socket.room -= n;
+        socket.given += n;
+        if n == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(n)
+    }
+
+    fn half_close(&mut self) -> io::Result<()> {
+        let Self(kernel, id) = self;
+        let world = &mut *kernel.0.borrow_mut();
+        if world.sockets[*id].reset {
+            world.sockets[*id].last = Last::Reset;
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        let owed = world.owed(*id).count();
+        let socket = &mut world.sockets[*id];
+        assert!(
+            socket.first.is_some() && socket.given == owed,
+            "FIN too early"
+        );
+        assert!(
+            socket.half_closed_at.replace(world.now).is_none(),
+            "two FINs"
+        );
+        Ok(())
+    }
+}
+
+impl Drop for SimulatedStream {
+    fn drop(&mut self) {
+        let Self(kernel, id) = self;
+        let world = &mut *kernel.0.borrow_mut();
+        if std::thread::panicking() {
+            return;
+        }
+        let reason = world.reason(*id);
+        *world.closed.entry(reason).or_default() += 1;
+        world.sockets[*id].closed = true;
+        world.open.remove(id);
+        if let Some(key) = world.sockets[*id].key {
+            world.ready.remove(&key);
+            world.reported.remove(&key);
+            world.keys.remove(&key);
+        }
+    }
+}
+
+impl Drop for SimulatedListener {
+    fn drop(&mut self) {
+        let Self(kernel, index) = self;
+        let world = &mut *kernel.0.borrow_mut();
+        if std::thread::panicking() {
+            return;
+        }
+        let end = world
+            .grace_ends
+            .expect("a listener is closed while it serves");
+        let queue = &mut world.queues[*index];
+        let is_over = end <= world.now;
+        assert!(
+            is_over || queue.waiting.is_empty(),
+            "the queue was reset before the grace was over"
+        );
+        queue.dropped = true;
+        world.ready.remove(index);
+    }
+}
+
+/// One seed's run.
+struct Simulation {
+    world: Rc<RefCell<World>>,
+    reactor: Reactor<Kernel>,
+    tells: bool,
+    step: usize,
+    turns: u64,
+}
+
+impl Simulation {
+    fn new(seed: u64, tells: bool) -> Self {
+        let mut random = Random(seed);
+        let ms = |random: &mut Random, from: &[u64]| Duration::from_millis(random.choose(from));
+        let config = Config {
+            greeting: random.choose(&["", "h", "hello\n"]).into(),
+            max_read: 1 + random.below(8),
+            timeout: ms(&mut random, &[0, 50, 1000]),
+            linger: ms(&mut random, &[0, 20, 500]),
+            grace: ms(&mut random, &[0, 100, 1000]),
+            stats: ms(&mut random, &[0, 0, 70]),
+            ..Config::default()
+        };
+        let (listeners, capacity) = (1 + random.below(3), 1 + random.below(12));
+        let world = Rc::new(RefCell::new(World {
+            random,
+            config: config.clone(),
+            now: Moment::START,
+            grace_ends: None,
+            sockets: vec![],
+            open: BTreeSet::new(),
+            queues: (0..listeners).map(|_| Queue::default()).collect(),
+            ready: BTreeSet::new(),
+            reported: BTreeSet::new(),
+            keys: BTreeMap::new(),
+            accept_errors: vec![],
+            interrupts: 0,
+            poll_faults: 0,
+            descriptors: usize::MAX,
+            accepted: 0,
+            closed: BTreeMap::new(),
+        }));
+        let kernel = Kernel(world.clone());
+        let listeners = (0..listeners).map(|index| SimulatedListener(kernel.clone(), index));
+        let reactor = Reactor::new(kernel.clone(), listeners.collect(), capacity, &config);
+        Self {
+            world,
+            reactor,
+            tells,
+            step: 0,
+            turns: 0,
+        }
+    }
+
+    fn tell(&self, what: impl FnOnce() -> String) {
+        if self.tells {
+            println!("{:4}: {}", self.step, what());
+        }
+    }
+
+    fn run(&mut self) {
+        while self.step < STEPS {
+            self.step += 1;
+            self.act();
+            self.check();
+        }
+        self.settle();
+    }
+
+    /// One thing happens.
+    fn act(&mut self) {
+        let action = self.world.borrow_mut().random.below(1000);
+        match action {
+            0..150 => self.connect(),
+            150..450 => self.act_as_client(action),
+            450..480 => self.change_faults(),
+            480..580 => self.let_time_pass(),
+            580..999 => self.turn(true),
+            _ => self.shut_down(),
+        }
+    }
+
+    fn connect(&mut self) {
+        let world = &mut *self.world.borrow_mut();
+        let (id, index) = (
+            world.sockets.len(),
+            world.random.below(self.reactor.listeners),
+        );
+        let queue = &mut world.queues[index];
+        if queue.closed || queue.waiting.len() == 20 {
+            return;
+        }
+        self.tell(|| format!("client {id} connects to listener {index}"));
+        queue.waiting.push_back(id);
+        world.ready.insert(index);
+        let room = world.random.choose(&[0, 1, 5, 1000]);
+        world.sockets.push(Socket {
+            room,
+            ..Socket::default()
+        });
+    }
+
+    /// A client, most likely one of the latest, does something.
+    fn act_as_client(&mut self, action: usize) {
+        let world = &mut *self.world.borrow_mut();
+        let Some(last) = world.sockets.len().checked_sub(1) else {
+            return;
+        };
+        let id = last - world.random.below(16).min(last);
+        let socket = &mut world.sockets[id];
+        if socket.closed || socket.reset {
+            return;
+        }
+        let n = world.random.choose(&[1, 2, 7, 9, 150_000]);
+        self.tell(|| format!("client {id}, action {action}, n {n}"));
+        match action {
+            150..300 if !socket.fin => socket.sent += n,
+            300..400 => socket.room = socket.room.saturating_add(n),
+            400..440 => socket.fin = true,
+            440..450 => socket.reset = true,
+            _ => return,
+        }
+        world.wake(id);
+    }
+
+    fn change_faults(&mut self) {
+        let world = &mut *self.world.borrow_mut();
+        match world.random.below(4) {
+            0 => {
+                let errors = world.random.choose(&[1, 1, 5, 20]);
+                let error = world.random.choose(&ACCEPT_ERRORS);
+                world.accept_errors.resize(errors, error);
+            }
+            1 => world.interrupts = world.random.choose(&[0, 0, 2, 5]),
+            2 => world.poll_faults = world.random.choose(&[0, 0, 0, 3]),
+            _ => {
+                let held = world.open.len();
+                world.descriptors = world.random.choose(&[held, 1, 5, usize::MAX]);
+            }
+        }
+        self.tell(|| {
+            let World {
+                accept_errors,
+                interrupts,
+                poll_faults,
+                descriptors,
+                ..
+            } = world;
+            format!("faults {accept_errors:?} {interrupts} {poll_faults} {descriptors}")
+        });
+    }
+
+    fn let_time_pass(&mut self) {
+        let alarm = self.reactor.alarm();
+        let world = &mut *self.world.borrow_mut();
+        let ms = world.random.choose(&[0, 1, 1, 10, 10, 100, 2000]);
+        world.now = match alarm {
+            Some(alarm) if ms > 0 && world.random.one_in(2) => alarm.max(world.now),
+            _ => world.now.after(Duration::from_millis(ms)),
+        };
+        self.tell(|| format!("it is {:?}", world.now));
+    }
+
+    fn shut_down(&mut self) {
+        self.tell(|| "shutting down".into());
+        let mut world = self.world.borrow_mut();
+        let now = world.now;
+        let end = now.after(world.config.grace);
+        world.grace_ends.get_or_insert(end);
+        drop(world);
+        self.reactor.shut_down(now);
+    }
+
+    /// What is ready is reported, some of it later and in any order if the kernel is `unruly`, and
+    /// then some things that nobody is ready for.
+    fn turn(&mut self, unruly: bool) {
+        let mut world = self.world.borrow_mut();
+        let mut batch = vec![];
+        for key in world.ready.clone() {
+            if !unruly || !world.random.one_in(4) {
+                world.ready.remove(&key);
+                batch.push(key);
+            }
+        }
+        if unruly {
+            for _ in 0..world.random.below(3) {
+                batch.push(world.random.below(20));
+            }
+            let by = world.random.below(batch.len().max(1));
+            batch.rotate_left(by);
+        }
+        world.reported = batch.iter().copied().collect();
+        let mut events = vec![];
+        for key in batch {
+            // The hint never misses a FIN that is here, but may be about one that is not.
+            let fin = world.keys.get(&key).is_some_and(|id| {
+                let socket = &world.sockets[*id];
+                socket.fin || socket.reset
+            });
+            let fin = fin || unruly && world.random.one_in(8);
+            events.push(Event { key, fin });
+        }
+        let now = world.now;
+        drop(world);
+        self.tell(|| format!("turn {events:?}"));
+        self.turns += 1;
+        self.reactor.handle(events.into_iter(), now).unwrap();
+        self.check_time();
+    }
+
+    /// What holds after every turn: nobody outstays a deadline or the grace.
+    fn check_time(&self) {
+        let world = self.world.borrow();
+        for socket in world.open() {
+            let overdue = world.due(socket).is_some_and(|due| due <= world.now);
+            assert!(!overdue, "a client outstays its deadline");
+        }
+        let over = world.grace_ends.is_some_and(|end| end <= world.now);
+        assert!(!over || self.reactor.is_shut_down());
+    }
+
+    /// What holds after every step.
+    fn check(&self) {
+        let world = self.world.borrow();
+        let (reactor, alarm) = (&self.reactor, self.reactor.alarm());
+        let stats = reactor.stats();
+        let closed = |reason| world.closed.get(reason).copied().unwrap_or(0);
+        for (reason, count) in stats.closed() {
+            assert_eq!(count, closed(reason), "{reason}, in {stats}");
+        }
+        assert_eq!(stats.accepted, world.accepted);
+        assert_eq!(reactor.clients(), world.open.len());
+        assert!(reactor.clients() <= reactor.capacity);
+        assert_eq!(stats.open(), reactor.clients() as u64);
+        for socket in world.open() {
+            let key = socket.key.expect("an open client that is not registered");
+            let lost = socket.is_ready() && !world.ready.contains(&key);
+            assert!(!lost, "a lost edge of key {key}");
+            let due = world.due(socket);
+            assert!(
+                due.is_none() || alarm.is_some() && alarm <= due,
+                "no deadline for key {key}"
+            );
+        }
+        for (key, queue) in world.queues.iter().enumerate() {
+            let full = reactor.clients() == reactor.capacity;
+            let retries = reactor.gate.reopens_at().is_some();
+            let empties = world.grace_ends.is_some() && alarm == Some(Moment::START);
+            let waits = !queue.waiting.is_empty() && !queue.dropped;
+            let taken_care_of = world.ready.contains(&key) || full || retries || empties;
+            assert!(!waits || taken_care_of, "listener {key} is forgotten");
+        }
+        assert!(world.grace_ends.is_none() || alarm.is_some() || reactor.is_shut_down());
+    }
+
+    /// The faults end, every client sends, reads and leaves: then everybody is served, and only the
+    /// gate's retry may take time. In the end it shuts down.
+    fn settle(&mut self) {
+        let mut world = self.world.borrow_mut();
+        world.accept_errors.clear();
+        (world.interrupts, world.poll_faults) = (0, 0);
+        world.descriptors = usize::MAX;
+        for id in 0..world.sockets.len() {
+            let socket = &mut world.sockets[id];
+            socket.room = usize::MAX;
+            if !socket.fin {
+                socket.sent += 1;
+            }
+            socket.fin = true;
+            world.wake(id);
+        }
+        drop(world);
+        self.turn_until("everybody is served", |simulation| {
+            let world = simulation.world.borrow();
+            let waits = |queue: &Queue| !queue.waiting.is_empty() && !queue.dropped;
+            simulation.reactor.clients() == 0 && !world.queues.iter().any(waits)
+        });
+        self.shut_down();
+        self.turn_until("it has shut down", |simulation| {
+            simulation.reactor.is_shut_down()
+        });
+    }
+
+    fn turn_until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
+        let start = self.world.borrow().now;
+        while !done(self) {
+            self.step += 1;
+            assert!(self.step < 2 * STEPS, "{what}, it was hoped");
+            let mut world = self.world.borrow_mut();
+            if world.ready.is_empty() {
+                let alarm = self.reactor.alarm().expect("it sleeps for ever");
+                world.now = world.now.max(alarm);
+                let waited = start.until(world.now);
+                assert!(
+                    waited <= Duration::from_millis(100),
+                    "{waited:?} until {what}"
+                );
+            }
+            drop(world);
+            self.turn(false);
+            self.check();
+        }
+    }
+}
+
+/// Tells which seed it was if it fails.
+struct Seed(u64);
+
+impl Drop for Seed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("SEEDS={} fails", self.0);
+        }
+    }
+}
+
+/// What `SEEDS` asks for: one, a range, or nothing.
+fn seeds() -> (Range<u64>, bool) {
+    let Ok(asked) = std::env::var("SEEDS") else {
+        return (SEEDS, false);
+    };
+    match asked.split_once("..") {
+        Some((first, end)) => (first.parse().unwrap()..end.parse().unwrap(), false),
+        None => (
+            asked.parse().unwrap()..asked.parse::<u64>().unwrap() + 1,
+            true,
+        ),
+    }
+}
+
+#[test]
+fn simulation() {
+    let (seeds, tells) = seeds();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let totals = std::thread::scope(|scope| {
+        let share = |thread| seeds.clone().skip(thread).step_by(threads);
+        let workers = (0..threads).map(|thread| {
+            let seeds = share(thread);
+            scope.spawn(move || simulate(seeds, tells))
+        });
+        let workers: Vec<_> = workers.collect();
+        workers
+            .into_iter()
+            .map(|worker| worker.join().unwrap())
+            .reduce(Totals::add)
+            .unwrap()
+    });
+    println!(
+        "{} seeds of {STEPS} steps: {totals:?}",
+        seeds.end - seeds.start
+    );
+    if seeds == SEEDS {
+        totals.assert_everything_happened();
+    }
+}
+
+/// What happened in many runs, to show that the adversary reaches everything.
+#[derive(Debug, Default)]
+struct Totals {
+    turns: u64,
+    closed: BTreeMap<&'static str, u64>,
+    lost_in_queue: u64,
+    accept_errors: u64,
+    pauses: u64,
+}
+
+impl Totals {
+    fn add(mut self, other: Self) -> Self {
+        self.turns += other.turns;
+        self.accept_errors += other.accept_errors;
+        self.pauses += other.pauses;
+        self.lost_in_queue += other.lost_in_queue;
+        for (reason, count) in other.closed {
+            *self.closed.entry(reason).or_default() += count;
+        }
+        self
+    }
+
+    fn assert_everything_happened(&self) {
+        let unseen = self.closed.iter().find(|(_, count)| **count == 0);
+        assert_eq!(unseen, None);
+        assert!(self.pauses > 0 && self.accept_errors > 0 && self.lost_in_queue > 0);
+    }
+}
+
+fn simulate(seeds: impl Iterator<Item = u64>, tells: bool) -> Totals {
+    let run = |seed| {
+        let _seed = Seed(seed);
+        let mut simulation = Simulation::new(seed, tells);
+        simulation.run();
+        let (stats, world) = (simulation.reactor.stats(), simulation.world.borrow());
+        let lost = world.sockets.iter().filter(|s| s.accepted_at.is_none());
+        Totals {
+            turns: simulation.turns,
+            closed: stats.closed().into_iter().collect(),
+            lost_in_queue: lost.count() as u64,
+            accept_errors: stats.accept_errors,
+            pauses: stats.pauses,
+        }
+    };
+    seeds.map(run).fold(Totals::default(), Totals::add)
+}

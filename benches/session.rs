@@ -26,7 +26,9 @@ fn exchange(config: &Config, scratch: &[u8], fits: usize) -> usize {
                 session.handle_sent(n, config);
                 session.keep(scratch);
             }
-            Want::Receive => session.handle_received(receives.next().unwrap_or(0), config),
+            Want::Receive | Want::Discard => {
+                session.handle_received(receives.next().unwrap_or(0), config)
+            }
             Want::HalfClose => session.handle_half_closed(),
             Want::Close(_) => return echoed,
         }

@@ -17,6 +17,7 @@
 
 use std::fmt;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::Shutdown;
 
 use mio::Interest;
@@ -29,6 +30,8 @@ use crate::session::{End, Session, Want};
 pub(crate) trait Stream {
     /// As recv(2): 0 is the peer's FIN.
     fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
+    /// Receives [`DISCARD`] bytes at most and forgets them; 0 is the peer's FIN.
+    fn discard(&mut self) -> io::Result<usize>;
     /// As send(2), and without SIGPIPE.
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
     /// Sends FIN after all that was sent.
@@ -38,6 +41,12 @@ pub(crate) trait Stream {
 impl Stream for socket2::Socket {
     fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         io::Read::read(self, buffer)
+    }
+
+    fn discard(&mut self) -> io::Result<usize> {
+        // With MSG_TRUNC, TCP frees what has come without copying it (tcp(7)); a Unix socket copies.
+        let mut sink = [const { MaybeUninit::uninit() }; DISCARD];
+        self.recv_with_flags(&mut sink, libc::MSG_TRUNC)
     }
 
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -55,7 +64,7 @@ impl Stream for socket2::Socket {
 /// that sends faster than we discard.
 const CALLS_PER_TURN: usize = 4;
 
-/// How much is discarded in one call, in bytes, however long a message may be.
+/// How much is discarded in one call, in bytes.
 pub(crate) const DISCARD: usize = 64 << 10;
 
 /// What an event tells about reading. Only a hint: whatever it claims, the calls decide.
@@ -178,26 +187,22 @@ impl<S: Stream> Connection<S> {
         let mut calls = 0;
         loop {
             let outcome = match self.session.want(config, scratch) {
-                Want::Receive if !readable => return Stop::Waiting,
-                Want::Send(_) | Want::Receive if calls == CALLS_PER_TURN => {
+                Want::Receive | Want::Discard if !readable => return Stop::Waiting,
+                Want::Send(_) | Want::Receive | Want::Discard if calls == CALLS_PER_TURN => {
                     return Stop::OutOfCalls;
                 }
                 Want::Send(bytes) => match self.stream.send(bytes) {
                     Ok(0) => Err(io::ErrorKind::WriteZero.into()),
                     sent => sent.map(|n| self.session.handle_sent(n, config)),
                 },
-                Want::Receive => {
-                    let lingering = self.session.is_lingering();
-                    let room = if lingering {
-                        DISCARD.min(scratch.len())
-                    } else {
-                        scratch.len()
-                    };
-                    self.stream.recv(&mut scratch[..room]).map(|n| {
-                        readable = fin || lingering || n == room;
-                        self.session.handle_received(n, config);
-                    })
-                }
+                Want::Receive => self.stream.recv(scratch).map(|n| {
+                    readable = fin || n == scratch.len();
+                    self.session.handle_received(n, config);
+                }),
+                Want::Discard => self.stream.discard().map(|n| {
+                    readable = true;
+                    self.session.handle_received(n, config);
+                }),
                 // No event asks for these two, so they are not put off, whatever was spent so far.
                 // Of the errors of shutdown(2) none goes away by trying again.
                 Want::HalfClose => {
@@ -303,6 +308,10 @@ mod tests {
             outcome
         }
 
+        fn discard(&mut self) -> io::Result<usize> {
+            self.recv(&mut [0; SCRATCH])
+        }
+
         fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
             assert!(!bytes.is_empty() && !self.half_closed);
             let outcome = self.call(bytes.len());
@@ -365,7 +374,9 @@ mod tests {
                 ),
                 Progress::Register(interest) => match connection.session.want(&config, &scratch) {
                     Want::Send(_) => assert!(interest.is_writable(), "{script:?}"),
-                    Want::Receive => assert!(interest.is_readable(), "{script:?}"),
+                    Want::Receive | Want::Discard => {
+                        assert!(interest.is_readable(), "{script:?}");
+                    }
                     want => panic!("{want:?} waits for an event that never comes: {script:?}"),
                 },
             }
@@ -436,6 +447,10 @@ mod tests {
             fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
                 self.0 += 1;
                 Ok(buffer.len())
+            }
+            fn discard(&mut self) -> io::Result<usize> {
+                self.0 += 1;
+                Ok(DISCARD)
             }
             fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
                 Ok(bytes.len())

@@ -63,6 +63,8 @@ pub enum Want<'a> {
     Send(&'a [u8]),
     /// Receive once into the scratch buffer, then call [`Session::handle_received`].
     Receive,
+    /// Receive once, whatever comes and wherever it goes, then call [`Session::handle_received`].
+    Discard,
     /// Shut down the sending side, then call [`Session::handle_half_closed`].
     HalfClose,
     /// Close the socket.
@@ -85,7 +87,8 @@ impl Session {
     pub fn want<'a>(&'a self, config: &'a Config, scratch: &'a [u8]) -> Want<'a> {
         match &self.0 {
             State::Greeting { sent } => Want::Send(&config.greeting[*sent as usize..]),
-            State::Reading | State::Lingering => Want::Receive,
+            State::Reading => Want::Receive,
+            State::Lingering => Want::Discard,
             State::Echoing { len, sent } => Want::Send(&scratch[*sent as usize..*len as usize]),
             State::Kept(unsent) => Want::Send(&unsent.bytes[unsent.sent..]),
             State::HalfClosing => Want::HalfClose,
@@ -123,7 +126,7 @@ impl Session {
         }
     }
 
-    /// A receive put `n` bytes into the scratch buffer; 0 is the peer's FIN.
+    /// A receive brought `n` bytes; 0 is the peer's FIN.
     ///
     /// The message is what one read of `max_read` bytes would have returned. A receive may be
     /// larger: what it brought beyond those bytes is discarded, now instead of while lingering.
@@ -235,7 +238,7 @@ mod tests {
                     self.sent.extend_from_slice(&bytes[..n]);
                     self.session.handle_sent(n, &self.config);
                 }
-                ("recv" | "fin", Want::Receive) => {
+                ("recv" | "fin", Want::Receive | Want::Discard) => {
                     assert_eq!(verb == "fin", operand.is_empty());
                     self.scratch[..operand.len()].copy_from_slice(operand.as_bytes());
                     self.session.handle_received(operand.len(), &self.config);

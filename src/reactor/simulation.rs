@@ -139,6 +139,38 @@ struct World {
 }
 
 impl World {
+    fn new(random: Random, config: Config, listeners: usize) -> Self {
+        Self {
+            random,
+            config,
+            now: Moment::START,
+            grace_ends: None,
+            sockets: vec![],
+            open: BTreeSet::new(),
+            queues: (0..listeners).map(|_| Queue::default()).collect(),
+            ready: BTreeSet::new(),
+            reported: BTreeSet::new(),
+            keys: BTreeMap::new(),
+            accept_errors: vec![],
+            interrupts: 0,
+            poll_faults: 0,
+            descriptors: usize::MAX,
+            accepted: 0,
+            closed: BTreeMap::new(),
+        }
+    }
+
+    /// Somebody connects, and the kernel would take so many bytes for him.
+    fn arrive(&mut self, index: usize, room: usize) {
+        let queue = &mut self.queues[index];
+        queue.waiting.push_back(self.sockets.len());
+        self.ready.insert(index);
+        self.sockets.push(Socket {
+            room,
+            ..Socket::default()
+        });
+    }
+
     fn due(&self, socket: &Socket) -> Option<Moment> {
         let (since, wait) = match socket.half_closed_at {
             Some(at) => (at, self.config.linger),
@@ -308,6 +340,12 @@ impl Stream for SimulatedStream {
         Ok(n)
     }
 
+    fn discard(&mut self) -> io::Result<usize> {
+        let is_lingering = self.0.0.borrow().sockets[self.1].half_closed_at.is_some();
+        assert!(is_lingering, "client {} is not heard", self.1);
+        self.recv(&mut [0; DISCARD])
+    }
+
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let Self(kernel, id) = self;
         let world = &mut *kernel.0.borrow_mut();
@@ -358,7 +396,7 @@ impl Drop for SimulatedStream {
         *world.closed.entry(reason).or_default() += 1;
         world.sockets[*id].closed = true;
         world.open.remove(id);
-        if let Some(key) = world.sockets[*id].key {
+        if let Some(key) = world.sockets[*id].key.take() {
             world.ready.remove(&key);
             world.reported.remove(&key);
             world.keys.remove(&key);
@@ -391,6 +429,8 @@ impl Drop for SimulatedListener {
 struct Simulation {
     world: Rc<RefCell<World>>,
     reactor: Reactor<Kernel>,
+    /// What the table can hold without growing.
+    room: usize,
     tells: bool,
     step: usize,
     turns: u64,
@@ -410,29 +450,18 @@ impl Simulation {
             ..Config::default()
         };
         let (listeners, capacity) = (1 + random.below(3), 1 + random.below(12));
-        let world = Rc::new(RefCell::new(World {
-            random,
-            config: config.clone(),
-            now: Moment::START,
-            grace_ends: None,
-            sockets: vec![],
-            open: BTreeSet::new(),
-            queues: (0..listeners).map(|_| Queue::default()).collect(),
-            ready: BTreeSet::new(),
-            reported: BTreeSet::new(),
-            keys: BTreeMap::new(),
-            accept_errors: vec![],
-            interrupts: 0,
-            poll_faults: 0,
-            descriptors: usize::MAX,
-            accepted: 0,
-            closed: BTreeMap::new(),
-        }));
+        Self::with(World::new(random, config, listeners), capacity, tells)
+    }
+
+    fn with(world: World, capacity: usize, tells: bool) -> Self {
+        let (listeners, config) = (0..world.queues.len(), world.config.clone());
+        let world = Rc::new(RefCell::new(world));
         let kernel = Kernel(world.clone());
-        let listeners = (0..listeners).map(|index| SimulatedListener(kernel.clone(), index));
+        let listeners = listeners.map(|index| SimulatedListener(kernel.clone(), index));
         let reactor = Reactor::new(kernel.clone(), listeners.collect(), capacity, &config);
         Self {
             world,
+            room: reactor.slab.capacity(),
             reactor,
             tells,
             step: 0,
@@ -463,29 +492,23 @@ impl Simulation {
             150..450 => self.act_as_client(action),
             450..480 => self.change_faults(),
             480..580 => self.let_time_pass(),
-            580..999 => self.turn(true),
+            580..999 => {
+                self.turn(true);
+                self.check_time();
+            }
             _ => self.shut_down(),
         }
     }
 
     fn connect(&mut self) {
         let world = &mut *self.world.borrow_mut();
-        let (id, index) = (
-            world.sockets.len(),
-            world.random.below(self.reactor.listeners),
-        );
-        let queue = &mut world.queues[index];
-        if queue.closed || queue.waiting.len() == 20 {
-            return;
-        }
-        self.tell(|| format!("client {id} connects to listener {index}"));
-        queue.waiting.push_back(id);
-        world.ready.insert(index);
+        let index = world.random.below(world.queues.len());
         let room = world.random.choose(&[0, 1, 5, 1000]);
-        world.sockets.push(Socket {
-            room,
-            ..Socket::default()
-        });
+        if !world.queues[index].closed && world.queues[index].waiting.len() < 20 {
+            let id = world.sockets.len();
+            self.tell(|| format!("client {id} connects to listener {index}, room {room}"));
+            world.arrive(index, room);
+        }
     }
 
     /// A client, most likely one of the latest, does something.
@@ -593,7 +616,6 @@ impl Simulation {
         self.tell(|| format!("turn {events:?}"));
         self.turns += 1;
         self.reactor.handle(events.into_iter(), now).unwrap();
-        self.check_time();
     }
 
     /// What holds after every turn: nobody outstays a deadline or the grace.
@@ -619,6 +641,7 @@ impl Simulation {
         assert_eq!(stats.accepted, world.accepted);
         assert_eq!(reactor.clients(), world.open.len());
         assert!(reactor.clients() <= reactor.capacity);
+        assert_eq!(reactor.slab.capacity(), self.room, "the table grew");
         assert_eq!(stats.open(), reactor.clients() as u64);
         for socket in world.open() {
             let key = socket.key.expect("an open client that is not registered");
@@ -686,6 +709,7 @@ impl Simulation {
             }
             drop(world);
             self.turn(false);
+            self.check_time();
             self.check();
         }
     }
@@ -787,4 +811,41 @@ fn simulate(seeds: impl Iterator<Item = u64>, tells: bool) -> Totals {
         }
     };
     seeds.map(run).fold(Totals::default(), Totals::add)
+}
+
+/// A hundred thousand silent clients whose time is over at the same moment are closed in runs, and
+/// whoever comes meanwhile is greeted in the very turn.
+#[test]
+fn many_who_expire_at_once_hold_up_nobody() {
+    const CLIENTS: usize = 100_000;
+    let config = Config::default();
+    let world = World::new(Random(0), config.clone(), 1);
+    let mut simulation = Simulation::with(world, CLIENTS + 1, false);
+    for accepted in (0..CLIENTS).step_by(ACCEPTS_PER_TURN) {
+        assert_eq!(simulation.reactor.clients(), accepted);
+        (0..ACCEPTS_PER_TURN).for_each(|_| simulation.world.borrow_mut().arrive(0, 6));
+        simulation.turn(false);
+    }
+    let mut end = simulation.world.borrow().now.after(config.timeout);
+    let mut turns = 0;
+    while simulation.reactor.stats().timed_out < CLIENTS as u64 {
+        // The time that each turn takes does not lead to more work in the next.
+        end = end.after(Duration::from_millis(1));
+        simulation.world.borrow_mut().now = end;
+        simulation.world.borrow_mut().arrive(0, 6);
+        simulation.turn(false);
+        turns += 1;
+        assert_eq!(
+            simulation.reactor.stats().timed_out,
+            (turns * EXPIRIES_PER_TURN).min(CLIENTS) as u64
+        );
+        let world = simulation.world.borrow();
+        assert_eq!(
+            world.sockets[CLIENTS + turns - 1].given,
+            6,
+            "a newcomer waits"
+        );
+    }
+    assert_eq!(turns, CLIENTS.div_ceil(EXPIRIES_PER_TURN));
+    simulation.settle();
 }

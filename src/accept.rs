@@ -17,7 +17,7 @@ pub(crate) enum Verdict {
     Drained,
     /// That one connection is lost: take the next.
     Next,
-    /// A resource is exhausted, or nobody knows: shut the gate.
+    /// A resource is exhausted, or nobody knows: pause.
     Pause,
     /// The listener is no listener any more.
     Fatal,
@@ -52,7 +52,7 @@ pub(crate) fn judge(error: &io::Error) -> Verdict {
     }
 }
 
-/// How long the gate stays shut if nothing of ours comes free before. Bounds how long a client
+/// How long a pause is if nothing of ours comes free before. Bounds how long a client
 /// waits when the shortage was somebody else's, at ten wake-ups a second.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -66,7 +66,7 @@ const LOG_AGAIN: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
     state: State,
-    shut_log: Throttle,
+    pause_log: Throttle,
     full_log: Throttle,
 }
 
@@ -77,7 +77,7 @@ enum State {
     /// Until one of ours leaves.
     Full,
     /// Until then, or until one of ours leaves.
-    Shut(Moment),
+    Paused(Moment),
 }
 
 impl Gate {
@@ -90,19 +90,19 @@ impl Gate {
     pub(crate) fn reopens_at(&self) -> Option<Moment> {
         match self.state {
             State::Open | State::Full => None,
-            State::Shut(until) => Some(until),
+            State::Paused(until) => Some(until),
         }
     }
 
-    /// A resource is exhausted: pauses accepting until [`RETRY`] is over or
+    /// A resource is exhausted: no accepting until [`RETRY`] is over or
     /// [`release`](Self::release) is called. Returns whether to log it.
-    pub(crate) fn shut(&mut self, now: Moment) -> Option<Suppressed> {
-        self.state = State::Shut(now.after(RETRY));
-        self.shut_log.admit(now)
+    pub(crate) fn pause(&mut self, now: Moment) -> Option<Suppressed> {
+        self.state = State::Paused(now.after(RETRY));
+        self.pause_log.admit(now)
     }
 
-    /// There are as many clients as there may be: pauses accepting until [`release`](Self::release)
-    /// is called. Returns whether to log it.
+    /// There are as many clients as there may be: no accepting until [`release`](Self::release) is
+    /// called. Returns whether to log it.
     pub(crate) fn fill(&mut self, now: Moment) -> Option<Suppressed> {
         self.state = State::Full;
         self.full_log.admit(now)
@@ -111,13 +111,13 @@ impl Gate {
     /// One of ours left: if the gate is not open, it opens in this very turn.
     pub(crate) fn release(&mut self, now: Moment) {
         if !self.is_open() {
-            self.state = State::Shut(now);
+            self.state = State::Paused(now); // a pause that is over now
         }
     }
 
     /// Opens the gate if it is time to. Returns whether it did.
     pub(crate) fn reopen(&mut self, now: Moment) -> bool {
-        let due = matches!(self.state, State::Shut(until) if until <= now);
+        let due = matches!(self.state, State::Paused(until) if until <= now);
         if due {
             self.state = State::Open;
         }
@@ -188,18 +188,18 @@ mod tests {
     }
 
     #[test]
-    fn the_gate_shuts_and_always_comes_back() {
+    fn the_gate_pauses_and_always_comes_back() {
         let mut gate = Gate::default();
         assert!(gate.is_open() && gate.reopens_at().is_none());
         gate.release(at(0));
         assert!(!gate.reopen(at(0)), "an open gate does not open");
 
-        gate.shut(at(0));
+        gate.pause(at(0));
         assert_eq!(gate.reopens_at(), Some(at(100)));
         assert!(!gate.reopen(at(99)) && !gate.is_open());
         assert!(gate.reopen(at(100)) && gate.is_open());
 
-        gate.shut(at(500));
+        gate.pause(at(500));
         gate.release(at(501));
         assert!(gate.reopen(at(501)), "a descriptor of ours came free");
 
@@ -212,13 +212,13 @@ mod tests {
     #[test]
     fn a_shortage_is_logged_once_a_second() {
         let mut gate = Gate::default();
-        assert_eq!(gate.shut(at(0)), Some(Suppressed(0)));
+        assert_eq!(gate.pause(at(0)), Some(Suppressed(0)));
         assert_eq!(gate.fill(at(1)), Some(Suppressed(0)), "another kind");
-        assert_eq!(gate.shut(at(10)), None);
-        assert_eq!(gate.shut(at(999)), None);
-        let suppressed = gate.shut(at(1000)).unwrap();
+        assert_eq!(gate.pause(at(10)), None);
+        assert_eq!(gate.pause(at(999)), None);
+        let suppressed = gate.pause(at(1000)).unwrap();
         assert_eq!(suppressed.to_string(), " (2 more suppressed)");
-        assert_eq!(gate.shut(at(2000)).unwrap().to_string(), "");
+        assert_eq!(gate.pause(at(2000)).unwrap().to_string(), "");
     }
 
     fn at(ms: u64) -> Moment {

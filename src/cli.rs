@@ -145,10 +145,9 @@ pub fn command() -> Command {
                 "stats",
                 "HELLO_ECHO_STATS",
                 "DURATION",
-                "off",
+                "0",
                 "How often to log what became of the clients, 10ms or more; 0 is off",
             )
-            .default_value("0")
             .value_parser(interval),
         )
         .arg(

@@ -68,7 +68,8 @@
 //! - **The books balance.** Every client that was accepted is open or closed for one reason, and is
 //!   counted there: [`Stats`].
 //! - **Three circles of errors.** Starting up: one line and an exit code. Accepting: on to the next,
-//!   or a pause that always ends; only a broken listener is fatal. A peer: its connection ends.
+//!   or a pause until one of ours leaves or a moment is over; only a broken listener is fatal. A
+//!   peer: its connection ends.
 //!
 //! # Not here
 //!

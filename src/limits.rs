@@ -18,9 +18,11 @@ pub fn raise_descriptor_limit() -> io::Result<u64> {
 /// so many entries of 40 bytes would be 40 GB of addresses.
 const CEILING: u64 = 1 << 22;
 
-/// Descriptors that are no client's: at least so many, and so many more than are open at the start.
-/// They are for the signals, stdout's poll, and whatever a library opens for a moment.
+/// Descriptors kept back for the server itself, at least.
 const OWN: u64 = 16;
+
+/// Descriptors kept back beyond those that are open when the server starts: for the signals, for
+/// stdout's poll, and for what a library opens for a moment.
 const SPARE: u64 = 8;
 
 /// How many connections the server can hold.
@@ -64,9 +66,8 @@ impl Capacity {
     fn least(limits: Vec<(u64, String)>, fits: impl Fn(usize) -> bool) -> Self {
         let least = limits.into_iter().min_by_key(|(most, _)| *most);
         let (most, mut binds) = least.unwrap_or_default();
-        // At least one: if even that is too many, accepting pauses and says why.
-        let mut connections = usize::try_from(most).unwrap_or(usize::MAX).max(1);
-        while connections > 1 && !fits(connections) {
+        let mut connections = usize::try_from(most).unwrap_or(usize::MAX);
+        while connections > 0 && !fits(connections) {
             connections /= 2;
             "memory".clone_into(&mut binds);
         }
@@ -77,7 +78,8 @@ impl Capacity {
 /// How many descriptors this process cannot give to clients.
 fn descriptors_of_our_own() -> u64 {
     // The listing is one of them while it is read, and no more afterwards.
-    let open = std::fs::read_dir("/proc/self/fd").map_or(0, |fds| fds.count() as u64 - 1);
+    let open =
+        std::fs::read_dir("/proc/self/fd").map_or(0, |fds| (fds.count() as u64).saturating_sub(1));
     (open + SPARE).max(OWN)
 }
 
@@ -115,7 +117,7 @@ mod tests {
             all,
             "can hold 5 connections, limited by b",
         );
-        check(&[(0, "a")], all, "can hold 1 connections, limited by a");
+        check(&[(0, "a")], all, "can hold 0 connections, limited by a");
         check(
             &[(u64::MAX, "a"), (CEILING, "b")],
             all,
@@ -129,7 +131,7 @@ mod tests {
         check(
             &[(CEILING, "a")],
             0,
-            "can hold 1 connections, limited by memory",
+            "can hold 0 connections, limited by memory",
         );
     }
 

@@ -14,7 +14,7 @@ use libc::c_int;
 use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, SockFilter, Socket, Type};
 
 use crate::address::{Address, LocalAddr};
 use crate::limits::sysctl;
@@ -117,13 +117,42 @@ impl Listener {
         SourceFd(&self.socket.as_raw_fd()).reregister(registry, token, Interest::READABLE)
     }
 
-    /// Lets nobody join the queue any more; who is in it stays.
+    /// Lets nobody new into the queue, and says how long those may take to join it whose handshake
+    /// is under way: they believe to be connected as soon as they have seen our SYN-ACK, and closing
+    /// the listener before their ACK has come would reset them.
     ///
-    /// The kernel takes one more while the queue is empty: it compares before it counts.
-    pub(crate) fn close_queue(&self) -> io::Result<()> {
-        self.socket.listen(0)
+    /// So newcomers' SYNs are dropped and nothing else is; what such a client sends again a second
+    /// later is refused, or meets our successor. Where there is no path, a handshake takes no time,
+    /// and listen(2) with 0 will do: the kernel takes one more while the queue is empty, as it
+    /// compares before it counts, and refuses the rest, but it would drop ACKs too.
+    pub(crate) fn close_queue(&self) -> io::Result<Duration> {
+        let has_path = match &self.local_addr {
+            LocalAddr::Tcp(address) => !address.ip().is_loopback(),
+            LocalAddr::Unix(_) => false,
+        };
+        if has_path && self.socket.attach_filter(&DROP_SYN).is_ok() {
+            return Ok(HANDSHAKE);
+        }
+        self.socket.listen(0)?;
+        Ok(Duration::ZERO)
     }
 }
+
+/// How long a handshake may take: a round trip to anywhere on Earth, by cable.
+const HANDSHAKE: Duration = Duration::from_millis(500);
+
+/// A socket filter (bpf(4) in its classic form) over the TCP header, whose byte 13 has the flags.
+const DROP_SYN: [SockFilter; 5] = {
+    let [load_byte, and, jump_if_equal, return_] = [0x30, 0x54, 0x15, 0x06];
+    let (syn, ack) = (0x02, 0x10);
+    [
+        SockFilter::new(load_byte, 0, 0, 13),
+        SockFilter::new(and, 0, 0, syn | ack),
+        SockFilter::new(jump_if_equal, 0, 1, syn),
+        SockFilter::new(return_, 0, 0, 0),        // drop it
+        SockFilter::new(return_, 0, 0, u32::MAX), // take all of it
+    ]
+};
 
 impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

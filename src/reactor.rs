@@ -25,8 +25,9 @@ pub(crate) trait System {
     /// Takes one connection off the listener's queue, as accept4(2).
     fn accept(&mut self, listener: &Self::Listener) -> io::Result<(Self::Stream, Self::Peer)>;
 
-    /// Lets nobody join the listener's queue any more; who is in it stays, as listen(2) with 0.
-    fn close_queue(&mut self, listener: &Self::Listener) -> io::Result<()>;
+    /// Lets nobody new into the listener's queue. Who is in it stays, and for so long somebody may
+    /// still join whose handshake is under way.
+    fn close_queue(&mut self, listener: &Self::Listener) -> io::Result<Duration>;
 
     /// Reports the listener at once if connections wait in its queue, and else when one arrives.
     fn rearm(&mut self, key: usize, listener: &Self::Listener) -> io::Result<()>;
@@ -67,6 +68,8 @@ pub(crate) struct Reactor<S: System> {
     slab: Slab<Entry<S>>,
     listeners: usize,
     listening: usize,
+    /// The listener whose turn it is when not all of them can have what they want.
+    next_listener: usize,
     /// As many clients as there may be.
     capacity: usize,
     /// What was received last; belongs to whoever is being driven, and to nobody in between. Much
@@ -78,8 +81,16 @@ pub(crate) struct Reactor<S: System> {
     stats: Stats,
     /// When the stats are to be logged.
     report_at: Option<Moment>,
-    /// When the grace is over, if the server shuts down.
-    grace_ends: Option<Moment>,
+    shutdown: Option<Shutdown>,
+}
+
+/// When the stages of a shutdown are over.
+#[derive(Clone, Copy)]
+struct Shutdown {
+    /// From here on a listener whose queue is empty is closed.
+    queues_close: Moment,
+    /// From here on nobody is waited for.
+    grace_ends: Moment,
 }
 
 enum Entry<S: System> {
@@ -124,14 +135,15 @@ impl<S: System> Reactor<S> {
             system,
             listeners: slab.len(),
             listening: slab.len(),
+            next_listener: 0,
             capacity,
             slab,
             scratch: vec![0; config.max_read.max(DISCARD)].into(),
             gate: Gate::default(),
             deadlines: Deadlines::new(config.timeout, config.linger),
             stats: Stats::default(),
-            report_at: after(Moment::START, config.stats),
-            grace_ends: None,
+            report_at: next_report(Moment::START, config),
+            shutdown: None,
             config: config.clone(),
         }
     }
@@ -151,37 +163,44 @@ impl<S: System> Reactor<S> {
 
     /// Whether it has shut down: no listener and no client is left.
     pub(crate) fn is_shut_down(&self) -> bool {
-        self.grace_ends.is_some() && self.slab.is_empty()
+        self.shutdown.is_some() && self.slab.is_empty()
     }
 
     /// When it wants to be called even if nothing is reported.
     pub(crate) fn alarm(&self) -> Option<Moment> {
-        // The last of a queue are followed by no edge.
-        let empties_queues = self.grace_ends.is_some() && self.listening > 0;
+        // No edge tells that a queue is empty.
+        let has_queues = self.listening > 0 && self.gate.is_open();
+        let shutdown = self.shutdown.filter(|_| !self.slab.is_empty());
         let alarms = [
-            (empties_queues && self.gate.is_open()).then_some(Moment::START),
+            shutdown.filter(|_| has_queues).map(|s| s.queues_close),
+            shutdown.map(|s| s.grace_ends),
             self.deadlines.next(),
             self.gate.reopens_at(),
             self.report_at,
-            self.grace_ends,
         ];
         alarms.into_iter().flatten().min()
     }
 
-    /// Begins to shut down: takes who is in the queues, refuses everybody else, and serves those
-    /// that are here until they are done or the grace is over.
+    /// Begins to shut down: takes who is in the queues, lets nobody else in, and serves those that
+    /// are here until they are done or the grace is over.
     pub(crate) fn shut_down(&mut self, now: Moment) {
-        if self.grace_ends.is_some() {
+        if self.shutdown.is_some() {
             return;
         }
-        self.grace_ends = Some(now.after(self.config.grace));
+        info!("shutting down, {} clients are connected", self.clients());
+        let mut wait = Duration::ZERO;
         for key in 0..self.listeners {
             if let Some(listener) = listener(&self.slab, key) {
-                if let Err(e) = self.system.close_queue(listener) {
-                    warn!("cannot close the queue of {listener}: {e}");
+                match self.system.close_queue(listener) {
+                    Ok(handshakes) => wait = wait.max(handshakes),
+                    Err(e) => warn!("cannot close the queue of {listener}: {e}"),
                 }
             }
         }
+        self.shutdown = Some(Shutdown {
+            queues_close: now.after(wait),
+            grace_ends: now.after(self.config.grace),
+        });
     }
 
     /// Logs the stats.
@@ -207,17 +226,24 @@ impl<S: System> Reactor<S> {
             self.serve(event, now);
         }
         self.expire(now);
-        let listeners = self.listeners;
-        for event in events.filter(|event| event.key < listeners) {
-            self.accept(event.key, now)?;
-        }
-        if let Some(end) = self.grace_ends {
-            self.wind_up(end, now)?;
+        match self.shutdown {
+            Some(shutdown) if shutdown.grace_ends <= now => self.cut(now),
+            Some(shutdown) if shutdown.queues_close <= now => {
+                for key in self.listeners_in_turn() {
+                    self.accept(key, now)?;
+                }
+            }
+            _ => {
+                let listeners = self.listeners;
+                for event in events.filter(|event| event.key < listeners) {
+                    self.accept(event.key, now)?;
+                }
+            }
         }
         self.reopen_gate(now);
         if self.report_at.is_some_and(|at| at <= now) {
             self.report();
-            self.report_at = after(now, self.config.stats);
+            self.report_at = next_report(now, &self.config);
         }
         debug_assert_eq!(self.clients() as u64, self.stats.open());
         Ok(())
@@ -273,24 +299,28 @@ impl<S: System> Reactor<S> {
     /// Takes a bounded run of connections from the listener `key`.
     ///
     /// The run may end anywhere without losing the edge: at `WouldBlock` the next connection makes
-    /// one, at the bound the listener is re-armed, and so it is when a shut gate opens.
+    /// one, at the bound the listener is re-armed, and so it is when the gate opens again.
     fn accept(&mut self, key: usize, now: Moment) -> io::Result<()> {
         let mut lost = 0;
-        for _ in 0..ACCEPTS_PER_TURN {
+        for run in 0..ACCEPTS_PER_TURN {
             let Some(listener) = listener(&self.slab, key).filter(|_| self.gate.is_open()) else {
                 return Ok(());
             };
             if self.clients() >= self.capacity {
-                self.fill_gate(now);
-                return Ok(());
+                if run == 0 {
+                    self.fill_gate(now); // an event says that somebody waits
+                    return Ok(());
+                }
+                break;
             }
             match self.system.accept(listener) {
-                Ok((stream, peer)) => self.admit(stream, &peer, now),
+                Ok((stream, peer)) => {
+                    self.next_listener = (key + 1) % self.listeners;
+                    self.admit(stream, &peer, now);
+                }
                 Err(e) => match judge(&e) {
                     Verdict::Drained => {
-                        if self.grace_ends.is_some() {
-                            self.close_listener(key);
-                        }
+                        self.handle_drained(key, now);
                         return Ok(());
                     }
                     Verdict::Next => {
@@ -300,12 +330,9 @@ impl<S: System> Reactor<S> {
                     }
                     Verdict::Pause => {
                         self.stats.accept_errors += 1;
-                        self.shut_gate(&format!("cannot accept: {e}"), now);
+                        self.pause(&format!("cannot accept: {e}"), now);
                     }
-                    Verdict::Fatal => {
-                        let what = format!("cannot accept on {listener}: {e}");
-                        return Err(io::Error::new(e.kind(), what));
-                    }
+                    Verdict::Fatal => return Err(fatal(listener, &e)),
                 },
             }
         }
@@ -313,12 +340,22 @@ impl<S: System> Reactor<S> {
             self.rearm(key, now);
         } else {
             // Errors of single connections, they say, but nothing else comes: do not spin on it.
-            self.shut_gate(
+            self.pause(
                 "cannot accept: every client was lost before it was accepted",
                 now,
             );
         }
         Ok(())
+    }
+
+    /// The listener's queue is empty. If nobody can join it any more, it has done its work.
+    fn handle_drained(&mut self, key: usize, now: Moment) {
+        if self
+            .shutdown
+            .is_some_and(|shutdown| shutdown.queues_close <= now)
+        {
+            self.close_listener(key);
+        }
     }
 
     /// Greets a new client, then registers it: in this order one registration does for all that
@@ -341,30 +378,26 @@ impl<S: System> Reactor<S> {
         }
         let interest = connection.interest();
         if let Err(e) = self.system.register(key, connection.stream(), interest) {
-            // ENOSPC (fs.epoll.max_user_watches) or ENOMEM. This one is lost; with the gate shut
-            // those after it wait in the queue instead of being lost too.
+            // ENOSPC (fs.epoll.max_user_watches) or ENOMEM. This one is lost; after a pause those
+            // behind it wait in the queue instead of being lost too.
             let what = format!("cannot poll a client: {e}");
             self.close(key, &Reason::Failed(e), now);
-            self.shut_gate(&what, now);
+            self.pause(&what, now);
         }
     }
 
-    /// One turn of shutting down. Once the grace is over, whoever is left is closed, at one go:
-    /// nobody is kept waiting by that any more.
-    fn wind_up(&mut self, end: Moment, now: Moment) -> io::Result<()> {
-        for key in 0..self.listeners {
-            self.accept(key, now)?;
-        }
-        if end <= now {
-            let left: Vec<usize> = self.slab.iter().map(|(key, _)| key).collect();
-            for key in left {
-                match self.slab.get(key) {
-                    Some(Entry::Client(_)) => self.close(key, &Reason::ShutDown, now),
-                    _ => self.close_listener(key),
+    /// The grace is over: closes whoever is left, at one go, as nobody is kept waiting by that.
+    fn cut(&mut self, now: Moment) {
+        let left: Vec<usize> = self.slab.iter().map(|(key, _)| key).collect();
+        for key in left {
+            match self.slab.get(key) {
+                Some(Entry::Client(client)) if client.connection.is_lingering() => {
+                    self.close(key, &Reason::Expired(Kind::Linger), now);
                 }
+                Some(Entry::Client(_)) => self.close(key, &Reason::ShutDown, now),
+                _ => self.close_listener(key),
             }
         }
-        Ok(())
     }
 
     /// Who is still in its queue is reset by that.
@@ -377,15 +410,13 @@ impl<S: System> Reactor<S> {
     fn fill_gate(&mut self, now: Moment) {
         if let Some(suppressed) = self.gate.fill(now) {
             let capacity = self.capacity;
-            warn!(
-                "{capacity} clients are connected, others have to wait for their turn{suppressed}"
-            );
+            warn!("{capacity} clients are connected, as many as may be; others wait{suppressed}");
         }
     }
 
-    fn shut_gate(&mut self, why: &str, now: Moment) {
+    fn pause(&mut self, why: &str, now: Moment) {
         self.stats.pauses += 1;
-        if let Some(suppressed) = self.gate.shut(now) {
+        if let Some(suppressed) = self.gate.pause(now) {
             let clients = self.clients();
             warn!("{why}; accepting pauses, {clients} clients are connected{suppressed}");
         }
@@ -393,8 +424,18 @@ impl<S: System> Reactor<S> {
 
     fn reopen_gate(&mut self, now: Moment) {
         if self.gate.reopen(now) {
-            (0..self.listeners).for_each(|key| self.rearm(key, now));
+            for key in self.listeners_in_turn() {
+                self.rearm(key, now);
+            }
         }
+    }
+
+    /// The listeners' keys. If there is less room than clients wait, it goes to the first of them:
+    /// so the first is the one behind that which had the last place. epoll reports in the order in
+    /// which they were re-armed.
+    fn listeners_in_turn(&self) -> impl Iterator<Item = usize> + use<S> {
+        let (first, count) = (self.next_listener, self.listeners);
+        (first..count).chain(0..first)
     }
 
     fn rearm(&mut self, key: usize, now: Moment) {
@@ -402,14 +443,21 @@ impl<S: System> Reactor<S> {
             return;
         };
         if let Err(e) = self.system.rearm(key, listener) {
-            self.shut_gate(&format!("cannot poll a listener: {e}"), now);
+            self.pause(&format!("cannot poll a listener: {e}"), now);
         }
     }
 }
 
-/// `None` for an interval of zero: never.
-fn after(now: Moment, interval: Duration) -> Option<Moment> {
-    (!interval.is_zero()).then(|| now.after(interval))
+/// `None`: never.
+fn next_report(now: Moment, config: &Config) -> Option<Moment> {
+    (!config.stats.is_zero()).then(|| now.after(config.stats))
+}
+
+fn fatal(listener: &impl Display, error: &io::Error) -> io::Error {
+    io::Error::new(
+        error.kind(),
+        format!("cannot accept on {listener}: {error}"),
+    )
 }
 
 /// Not a method: it borrows the slab and leaves the system to be used beside it.

@@ -56,6 +56,9 @@ impl Server {
         report_backlog(config.backlog);
         let capacity = Capacity::find(config.max_connections, ENTRY_BYTES)
             .map_err(|e| context("cannot find out the descriptor limit", &e))?;
+        if capacity.connections == 0 {
+            return Err(io::Error::other(capacity.to_string()));
+        }
         info!("{capacity}");
         Ok(Self {
             reactor: Reactor::new(poll, listeners, capacity.connections, config),
@@ -67,7 +70,8 @@ impl Server {
 
     /// Catches this process's signals from here on: SIGTERM and SIGINT
     /// [shut down](Self::shut_down), and the second of them ends the process at once, with 143 or
-    /// 130; SIGUSR1 logs the [stats](Self::stats); SIGHUP and SIGXFSZ do nothing.
+    /// 130; SIGUSR1 logs the [stats](Self::stats); SIGHUP and SIGXFSZ do nothing. They all do nothing
+    /// once the server is dropped: what they did before is not restored.
     ///
     /// # Errors
     /// No descriptor is left for what wakes the poll, or the poll is broken.
@@ -100,11 +104,9 @@ impl Server {
     }
 
     /// Begins to shut down, and the turns that follow do it: everybody who has connected by now is
-    /// accepted and served, whoever comes later is refused, and who is not done when
-    /// [`Config::grace`] is over is closed.
+    /// accepted and served, whoever comes later is not, and who is not done when [`Config::grace`] is
+    /// over is closed.
     pub fn shut_down(&mut self) {
-        let clients = self.clients();
-        info!("shutting down, {clients} clients are connected");
         self.reactor.shut_down(self.now());
     }
 
@@ -137,40 +139,41 @@ impl Server {
     /// shortage and no signal is an error here.
     pub fn turn(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.wait(timeout)?;
-        if self.events.iter().any(|event| event.token() == SIGNALS) {
-            self.handle_signals();
-        }
+        let now = self.now();
+        self.handle_signals(now);
         let events = self.events.iter().map(|event| Event {
             key: event.token().0,
             fin: event.is_read_closed(),
         });
-        self.reactor.handle(events, self.now())
+        self.reactor.handle(events, now)
     }
 
-    fn handle_signals(&mut self) {
-        let requests: Vec<Request> = self
-            .signals
-            .iter_mut()
-            .flat_map(Signals::requests)
-            .collect();
-        for request in requests {
-            match request {
-                Request::ShutDown => self.shut_down(),
-                Request::Report => self.reactor.report(),
-                Request::Nothing => {}
-            }
-        }
-    }
-
-    /// Sleeps until the first of: an event, the reactor's alarm, `timeout`.
+    /// Sleeps until the first of: an event, an alarm, `timeout`.
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        let alarm = self.reactor.alarm();
+        let signals = self.signals.as_ref().and_then(Signals::alarm);
+        let alarm = [self.reactor.alarm(), signals].into_iter().flatten().min();
         let alarm = alarm.map(|alarm| self.now().until(alarm));
         let timeout = [timeout, alarm].into_iter().flatten().min();
         match self.reactor.system.poll(&mut self.events, timeout) {
             // A signal, if only SIGSTOP and SIGCONT: an empty batch, and the next turn waits.
             Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(()),
             polled => polled.map_err(|e| context("cannot poll", &e)),
+        }
+    }
+
+    fn handle_signals(&mut self, now: Moment) {
+        let Some(signals) = &mut self.signals else {
+            return;
+        };
+        signals.handle_time(now);
+        if self.events.iter().any(|event| event.token() == SIGNALS) {
+            for request in signals.requests(now) {
+                match request {
+                    Request::ShutDown => self.reactor.shut_down(now),
+                    Request::Report => self.reactor.report(),
+                    Request::Nothing => {}
+                }
+            }
         }
     }
 
@@ -198,7 +201,7 @@ impl System for Poll {
         Ok((socket, Peer(address)))
     }
 
-    fn close_queue(&mut self, listener: &Listener) -> io::Result<()> {
+    fn close_queue(&mut self, listener: &Listener) -> io::Result<Duration> {
         listener.close_queue()
     }
 

@@ -4,16 +4,19 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use libc::c_int;
 use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
-use signal_hook::flag;
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
+use signal_hook::{SigId, flag, low_level};
+
+use crate::deadlines::Moment;
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,37 +30,71 @@ pub(crate) enum Request {
     Nothing,
 }
 
+/// How far apart the signals of a shutdown are at least, to be two: timeout(1) sends one to its child
+/// and then the same to the child's process group.
+const APART: Duration = Duration::from_millis(5);
+
 /// The signals that this process catches. The handler writes a byte into a socket pair, whose other
 /// end wakes the poll: a flag alone could be set just before the poll goes to sleep.
 #[derive(Debug)]
-pub(crate) struct Signals(SignalDelivery<UnixStream, SignalOnly>);
+pub(crate) struct Signals {
+    delivery: SignalDelivery<UnixStream, SignalOnly>,
+    /// Whether the next signal that shuts down ends the process, with 128 and its number, from
+    /// within the handler: that needs no turn, so it works whatever the server is doing.
+    is_final: Arc<AtomicBool>,
+    final_from: Option<Moment>,
+    finals: [SigId; 2],
+}
 
 impl Signals {
     /// Catches them from here on, and reports under `token` when some have come.
-    ///
-    /// The second of those that shut down ends the process, with 128 and its number, from within
-    /// the handler: that needs no turn, so it works whatever the server is doing.
     pub(crate) fn catch(registry: &Registry, token: Token) -> io::Result<Self> {
-        let is_second = Arc::new(AtomicBool::new(false));
-        for signal in [SIGTERM, SIGINT] {
-            // In this order: the condition is looked at before it comes true.
-            flag::register_conditional_shutdown(signal, 128 + signal, is_second.clone())?;
-            flag::register(signal, is_second.clone())?;
-        }
         let (woken, waker) = UnixStream::pair()?;
+        SourceFd(&woken.as_raw_fd()).register(registry, token, Interest::READABLE)?;
         let all = [SIGTERM, SIGINT, SIGUSR1, SIGHUP, SIGXFSZ];
         let delivery = SignalDelivery::with_pipe(woken, waker, SignalOnly, all)?;
-        let fd = delivery.get_read().as_raw_fd();
-        SourceFd(&fd).register(registry, token, Interest::READABLE)?;
-        Ok(Self(delivery))
+        let is_final = Arc::new(AtomicBool::new(false));
+        let end =
+            |signal| flag::register_conditional_shutdown(signal, 128 + signal, is_final.clone());
+        Ok(Self {
+            delivery,
+            finals: [end(SIGTERM)?, end(SIGINT)?],
+            is_final,
+            final_from: None,
+        })
     }
 
-    /// Those that came since the last call, each once.
-    pub(crate) fn requests(&mut self) -> impl Iterator<Item = Request> {
-        self.0.pending().map(|signal: c_int| match signal {
+    /// What has come since the last call, each once.
+    pub(crate) fn requests(&mut self, now: Moment) -> Vec<Request> {
+        let request = |signal: c_int| match signal {
             SIGTERM | SIGINT => Request::ShutDown,
             SIGUSR1 => Request::Report,
             _ => Request::Nothing,
-        })
+        };
+        let requests: Vec<Request> = self.delivery.pending().map(request).collect();
+        if requests.contains(&Request::ShutDown) {
+            self.final_from.get_or_insert(now.after(APART));
+        }
+        requests
+    }
+
+    /// When it wants to be [called](Self::handle_time) even if no signal comes.
+    pub(crate) fn alarm(&self) -> Option<Moment> {
+        self.final_from
+            .filter(|_| !self.is_final.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn handle_time(&mut self, now: Moment) {
+        if self.final_from.is_some_and(|from| from <= now) {
+            self.is_final.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        for id in self.finals {
+            low_level::unregister(id);
+        }
     }
 }

@@ -24,9 +24,10 @@ pub struct Stats {
     /// Closed because the echo was not out by [`Config::timeout`](crate::Config::timeout).
     pub timed_out: u64,
     /// Closed after the whole echo because the client's FIN had not come by
-    /// [`Config::linger`](crate::Config::linger).
+    /// [`Config::linger`](crate::Config::linger), or by the end of a shutdown's grace.
     pub lingering_cut: u64,
-    /// Closed because the server shut down and [`Config::grace`](crate::Config::grace) was over.
+    /// Closed before the whole echo because the server shut down and
+    /// [`Config::grace`](crate::Config::grace) was over.
     pub shut_down: u64,
     /// Failures of accept4(2), of one connection or of the whole system; no connection came of them.
     pub accept_errors: u64,
@@ -35,17 +36,16 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Connections that are neither closed nor lost.
+    /// Connections that are accepted and not closed.
     #[must_use]
     pub fn open(&self) -> u64 {
-        let closed: u64 = self.closed().iter().map(|(_, count)| count).sum();
-        self.accepted - closed
+        let closed = self.closed().map(|(_, count)| count).sum();
+        self.accepted.saturating_sub(closed)
     }
 
     /// How many were closed, by reason.
-    #[must_use]
-    pub fn closed(&self) -> [(&'static str, u64); 7] {
-        [
+    pub fn closed(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+        let counts = [
             ("echoed", self.echoed),
             ("left early", self.left_early),
             ("reset", self.reset),
@@ -53,7 +53,8 @@ impl Stats {
             ("timed out", self.timed_out),
             ("lingering cut", self.lingering_cut),
             ("shut down", self.shut_down),
-        ]
+        ];
+        counts.into_iter()
     }
 
     pub(crate) fn count_closed(&mut self, reason: &Reason) {

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use util::{
-    BINARY, PATIENCE, Server, TempPath, assert_greeted, assert_rest, have, have_descriptors,
+    BINARY, PATIENCE, Peer, Server, TempPath, assert_greeted, assert_rest, have, have_descriptors,
     payload,
 };
 
@@ -75,6 +75,19 @@ fn the_capacity_line_names_what_binds() {
     }
 }
 
+/// A server that could serve nobody does not look as if it could.
+#[test]
+fn no_room_for_a_single_client_is_an_error() {
+    let mut shell = Command::new("sh");
+    let script = "ulimit -n 12; exec \"$0\" --listen 127.0.0.1:0";
+    let output = util::output(shell.args(["-c", script, BINARY]));
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    let line = "hello-echo: can hold 0 connections, limited by RLIMIT_NOFILE (hard limit 12)";
+    assert_eq!(said.lines().last(), Some(line), "{said}");
+    assert!(output.stdout.is_empty());
+}
+
 /// Those beyond the limit wait in the backlog, and every one has its turn, though nobody new comes
 /// to make an edge. It is no error, and no news more than once a second.
 #[test]
@@ -99,7 +112,7 @@ fn clients_beyond_max_connections_wait_for_their_turn() {
         }
         server.assert_descriptors_return_to(base);
         let said = read(&log);
-        let lines = said.matches("others have to wait").count();
+        let lines = said.matches("as many as may be; others wait").count();
         let seconds = start.elapsed().as_secs() as usize;
         assert!(
             (1..=2 + seconds).contains(&lines),
@@ -107,6 +120,26 @@ fn clients_beyond_max_connections_wait_for_their_turn() {
         );
         assert!(!said.contains("cannot accept"), "{said}");
     }
+}
+
+/// Not even where there is always somebody waiting at another listener.
+#[test]
+fn every_listener_has_its_turn() {
+    let mut command = Command::new(BINARY);
+    command.args(["--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0"]);
+    command.args(["--max-connections", "1", "-qq"]);
+    let server = Server::spawn(2, &mut command);
+    let crowd = (0..20).map(|_| server.connect());
+    let mut crowd: Vec<TcpStream> = crowd.collect();
+    assert_greeted(&mut crowd[0]);
+    let mut lone = util::connect(server.addresses[1].parse().unwrap());
+    crowd[0].write_all(b"done").unwrap();
+    assert_rest(&mut crowd[0], b"done");
+    drop(crowd.remove(0));
+    // The place is the lone one's now, or one of the crowd's, who leaves it at once.
+    crowd[0].write_all(b"done").unwrap();
+    crowd[0].half_close();
+    assert_greeted(&mut lone);
 }
 
 /// A limit that somebody lowers while the server runs makes accept4 fail; when somebody raises it

@@ -10,6 +10,7 @@ mod util;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use hello_echo::{Address, Config, LocalAddr, MAX_MESSAGE, Server};
@@ -200,6 +201,38 @@ fn a_timeout_of_zero_is_no_limit() {
     patient.write_all(b"hi").unwrap();
     server.turn(Some(SHORT)).unwrap();
     assert_rest(&mut patient, b"hi");
+}
+
+/// A signal shuts down the server that catches it, not the next one in the same process; and after
+/// its end a server sleeps like any other.
+#[test]
+fn a_signal_has_no_after_effects() {
+    for _ in 0..2 {
+        let mut server = server(|_| {});
+        server.catch_signals().unwrap();
+        let mut flying = client(&server);
+        server.turn(NOW).unwrap();
+        let kill = format!("kill -TERM {}", std::process::id());
+        assert!(
+            Command::new("sh")
+                .args(["-c", &kill])
+                .status()
+                .unwrap()
+                .success()
+        );
+        while !server.local_addrs().is_empty() {
+            server.turn(Some(SHORT)).unwrap();
+        }
+        assert_greeted(&mut flying);
+        flying.write_all(b"hi").unwrap();
+        drop(flying);
+        turn_until(&mut server, 0);
+        assert!(server.is_shut_down());
+        server.turn(Some(SHORT)).unwrap(); // until a second signal would be taken as one
+        let start = Instant::now();
+        server.turn(Some(SHORT)).unwrap();
+        assert!(start.elapsed() >= SHORT, "it spins");
+    }
 }
 
 #[test]

@@ -149,15 +149,35 @@ fn the_second_signal_is_final() {
         ("INT", "TERM", 143),
     ] {
         println!("{first}, {second}");
-        let server = logging(&["--grace", "1h"]);
+        let mut server = logging(&["--grace", "1h"]);
         let mut silent = server.connect();
         assert_greeted(&mut silent);
         server.signal(first);
         wait_until_refused(&server);
-        server.signal(second);
+        // If the first of these comes too soon after the other to be a second one, the next does not.
+        while server.is_running() {
+            server.signal(second);
+            std::thread::sleep(Duration::from_millis(10));
+        }
         let (status, said) = server.end();
         assert_eq!(status.code(), Some(code), "{said}");
     }
+}
+
+/// Two that come at once are one: timeout(1) sends its signal to the child, and then to the group.
+#[test]
+fn a_doubled_signal_is_one() {
+    let server = logging(&[]);
+    let mut flying = server.connect();
+    assert_greeted(&mut flying);
+    ["STOP", "TERM", "INT", "CONT"]
+        .iter()
+        .for_each(|signal| server.signal(signal));
+    wait_until_refused(&server);
+    flying.write_all(b"in flight").unwrap();
+    assert_rest(&mut flying, b"in flight");
+    drop(flying);
+    assert_ends_with(server, &[("echoed", 1)]);
 }
 
 /// A process 1 has no default actions: what it does not catch is not delivered to it.

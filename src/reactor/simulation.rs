@@ -112,8 +112,15 @@ impl Socket {
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<usize>,
-    closed: bool,
+    /// Until when somebody may join, once that is limited.
+    joinable_until: Option<Moment>,
     dropped: bool,
+}
+
+impl Queue {
+    fn is_joinable(&self, now: Moment) -> bool {
+        !self.dropped && self.joinable_until.is_none_or(|until| now < until)
+    }
 }
 
 struct World {
@@ -125,8 +132,8 @@ struct World {
     /// Those of them that the server has accepted and not closed.
     open: BTreeSet<usize>,
     queues: Vec<Queue>,
-    /// epoll's list of what is ready, by key; those of it that were reported in this turn.
-    ready: BTreeSet<usize>,
+    /// epoll's list of what is ready, in order; and what of it was reported in this turn.
+    ready: Vec<usize>,
     reported: BTreeSet<usize>,
     keys: BTreeMap<usize, usize>,
     /// Faults at hand: the next errors of accept4, and how often the others come, one in so many.
@@ -148,7 +155,7 @@ impl World {
             sockets: vec![],
             open: BTreeSet::new(),
             queues: (0..listeners).map(|_| Queue::default()).collect(),
-            ready: BTreeSet::new(),
+            ready: vec![],
             reported: BTreeSet::new(),
             keys: BTreeMap::new(),
             accept_errors: vec![],
@@ -164,7 +171,7 @@ impl World {
     fn arrive(&mut self, index: usize, room: usize) {
         let queue = &mut self.queues[index];
         queue.waiting.push_back(self.sockets.len());
-        self.ready.insert(index);
+        self.report(index);
         self.sockets.push(Socket {
             room,
             ..Socket::default()
@@ -176,11 +183,17 @@ impl World {
             Some(at) => (at, self.config.linger),
             None => (socket.accepted_at?, self.config.timeout),
         };
-        after(since, wait)
+        (!wait.is_zero()).then(|| since.after(wait))
     }
 
     fn open(&self) -> impl Iterator<Item = &Socket> {
         self.open.iter().map(|id| &self.sockets[*id])
+    }
+
+    fn report(&mut self, key: usize) {
+        if !self.ready.contains(&key) {
+            self.ready.push(key);
+        }
     }
 
     fn fault(&mut self, one_in: usize) -> bool {
@@ -191,7 +204,7 @@ impl World {
     fn wake(&mut self, id: usize) {
         let socket = &self.sockets[id];
         if let Some(key) = socket.key.filter(|_| socket.is_ready()) {
-            self.ready.insert(key);
+            self.report(key);
         }
     }
 
@@ -232,15 +245,16 @@ impl World {
         let socket = &self.sockets[id];
         let echoed = socket.first.is_some_and(|n| n > 0) && self.owed(id).count() == socket.given;
         let is_due = self.due(socket).is_some_and(|due| due <= self.now);
+        let is_over = self.grace_ends.is_some_and(|end| end <= self.now);
         match socket.last {
             Last::Reset => "reset",
             Last::Fault => "failed",
             Last::Fin if socket.first == Some(0) => "left early",
             Last::Fin if socket.half_closed_at.is_some() => "echoed",
             _ if echoed && self.config.linger.is_zero() => "echoed",
-            _ if is_due && socket.half_closed_at.is_some() => "lingering cut",
-            _ if is_due => "timed out",
-            _ if self.grace_ends.is_some_and(|end| end <= self.now) => "shut down",
+            _ if is_due && socket.half_closed_at.is_none() => "timed out",
+            _ if is_due || is_over && socket.half_closed_at.is_some() => "lingering cut",
+            _ if is_over => "shut down",
             _ => panic!("client {id} was closed without a reason"),
         }
     }
@@ -282,9 +296,11 @@ impl System for Kernel {
         Ok((SimulatedStream(self.clone(), id), id))
     }
 
-    fn close_queue(&mut self, listener: &SimulatedListener) -> io::Result<()> {
-        self.0.borrow_mut().queues[listener.1].closed = true;
-        Ok(())
+    fn close_queue(&mut self, listener: &SimulatedListener) -> io::Result<Duration> {
+        let world = &mut *self.0.borrow_mut();
+        let wait = Duration::from_millis(world.random.choose(&[0, 0, 50]));
+        world.queues[listener.1].joinable_until = Some(world.now.after(wait));
+        Ok(wait)
     }
 
     fn rearm(&mut self, key: usize, listener: &SimulatedListener) -> io::Result<()> {
@@ -293,7 +309,7 @@ impl System for Kernel {
             return Err(io::Error::from_raw_os_error(libc::ENOMEM));
         }
         if !world.queues[listener.1].waiting.is_empty() {
-            world.ready.insert(key);
+            world.report(key);
         }
         Ok(())
     }
@@ -316,8 +332,8 @@ impl System for Kernel {
     }
 }
 
-impl Stream for SimulatedStream {
-    fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+impl SimulatedStream {
+    fn receive(&mut self, room: usize) -> io::Result<usize> {
         let Self(kernel, id) = self;
         let world = &mut *kernel.0.borrow_mut();
         let key = world.sockets[*id].key;
@@ -325,25 +341,33 @@ impl Stream for SimulatedStream {
         assert!(reported, "client {id} was driven by an event of another");
         world.call(*id)?;
         let socket = &mut world.sockets[*id];
-        let n = socket.unread().min(buffer.len());
+        let n = socket.unread().min(room);
         if n == 0 && !socket.fin {
             return Err(io::ErrorKind::WouldBlock.into());
-        }
-        // Of a flood the first bytes will do: no message is longer.
-        let places = socket.received..socket.received + n.min(16);
-        for (i, place) in buffer.iter_mut().zip(places) {
-            *i = byte(*id, place);
         }
         socket.first.get_or_insert(n);
         socket.received += n;
         socket.last = if n == 0 { Last::Fin } else { Last::Fine };
         Ok(n)
     }
+}
+
+impl Stream for SimulatedStream {
+    fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.receive(buffer.len())?;
+        let Self(kernel, id) = self;
+        let received = kernel.0.borrow().sockets[*id].received;
+        // Of a flood the first bytes will do: no message is longer.
+        for (i, place) in buffer.iter_mut().zip(received - n..received).take(16) {
+            *i = byte(*id, place);
+        }
+        Ok(n)
+    }
 
     fn discard(&mut self) -> io::Result<usize> {
         let is_lingering = self.0.0.borrow().sockets[self.1].half_closed_at.is_some();
         assert!(is_lingering, "client {} is not heard", self.1);
-        self.recv(&mut [0; DISCARD])
+        self.receive(DISCARD)
     }
 
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -397,7 +421,7 @@ impl Drop for SimulatedStream {
         world.sockets[*id].closed = true;
         world.open.remove(id);
         if let Some(key) = world.sockets[*id].key.take() {
-            world.ready.remove(&key);
+            world.ready.retain(|ready| *ready != key);
             world.reported.remove(&key);
             world.keys.remove(&key);
         }
@@ -416,12 +440,13 @@ impl Drop for SimulatedListener {
             .expect("a listener is closed while it serves");
         let queue = &mut world.queues[*index];
         let is_over = end <= world.now;
+        let is_done = queue.waiting.is_empty() && !queue.is_joinable(world.now);
         assert!(
-            is_over || queue.waiting.is_empty(),
+            is_over || is_done,
             "the queue was reset before the grace was over"
         );
         queue.dropped = true;
-        world.ready.remove(index);
+        world.ready.retain(|ready| ready != index);
     }
 }
 
@@ -431,6 +456,8 @@ struct Simulation {
     reactor: Reactor<Kernel>,
     /// What the table can hold without growing.
     room: usize,
+    /// What was done until the last turn.
+    done: [u64; 6],
     tells: bool,
     step: usize,
     turns: u64,
@@ -463,6 +490,7 @@ impl Simulation {
             world,
             room: reactor.slab.capacity(),
             reactor,
+            done: [0; 6],
             tells,
             step: 0,
             turns: 0,
@@ -495,6 +523,7 @@ impl Simulation {
             580..999 => {
                 self.turn(true);
                 self.check_time();
+                self.check_progress();
             }
             _ => self.shut_down(),
         }
@@ -504,7 +533,8 @@ impl Simulation {
         let world = &mut *self.world.borrow_mut();
         let index = world.random.below(world.queues.len());
         let room = world.random.choose(&[0, 1, 5, 1000]);
-        if !world.queues[index].closed && world.queues[index].waiting.len() < 20 {
+        let queue = &world.queues[index];
+        if queue.is_joinable(world.now) && queue.waiting.len() < 20 {
             let id = world.sockets.len();
             self.tell(|| format!("client {id} connects to listener {index}, room {room}"));
             world.arrive(index, room);
@@ -587,9 +617,10 @@ impl Simulation {
     fn turn(&mut self, unruly: bool) {
         let mut world = self.world.borrow_mut();
         let mut batch = vec![];
-        for key in world.ready.clone() {
-            if !unruly || !world.random.one_in(4) {
-                world.ready.remove(&key);
+        for key in std::mem::take(&mut world.ready) {
+            if unruly && world.random.one_in(4) {
+                world.ready.push(key);
+            } else {
                 batch.push(key);
             }
         }
@@ -629,6 +660,23 @@ impl Simulation {
         assert!(!over || self.reactor.is_shut_down());
     }
 
+    /// Something that counts has happened since; if not, the next alarm is later than this one.
+    fn check_progress(&mut self) {
+        let stats = self.reactor.stats();
+        let done = [
+            stats.accepted,
+            stats.open(),
+            stats.accept_errors,
+            stats.pauses,
+            self.reactor.listening as u64,
+            u64::from(self.reactor.gate.is_open()),
+        ];
+        let now = self.world.borrow().now;
+        let is_due = self.reactor.alarm().is_some_and(|alarm| alarm <= now);
+        assert!(!is_due || done != self.done, "it spins");
+        self.done = done;
+    }
+
     /// What holds after every step.
     fn check(&self) {
         let world = self.world.borrow();
@@ -656,12 +704,14 @@ impl Simulation {
         for (key, queue) in world.queues.iter().enumerate() {
             let full = reactor.clients() == reactor.capacity;
             let retries = reactor.gate.reopens_at().is_some();
-            let empties = world.grace_ends.is_some() && alarm == Some(Moment::START);
+            let empties = world.grace_ends.is_some() && alarm <= queue.joinable_until;
             let waits = !queue.waiting.is_empty() && !queue.dropped;
             let taken_care_of = world.ready.contains(&key) || full || retries || empties;
             assert!(!waits || taken_care_of, "listener {key} is forgotten");
         }
-        assert!(world.grace_ends.is_none() || alarm.is_some() || reactor.is_shut_down());
+        let gone = world.open.is_empty() && world.queues.iter().all(|queue| queue.dropped);
+        assert_eq!(reactor.is_shut_down(), gone);
+        assert!(world.grace_ends.is_none() || alarm.is_some() || gone);
     }
 
     /// The faults end, every client sends, reads and leaves: then everybody is served, and only the
@@ -690,6 +740,12 @@ impl Simulation {
         self.turn_until("it has shut down", |simulation| {
             simulation.reactor.is_shut_down()
         });
+        // A pause may be left to be over.
+        let later = self.world.borrow().now.after(Duration::from_secs(1));
+        self.world.borrow_mut().now = later;
+        self.turn(false);
+        let alarm = self.reactor.alarm();
+        assert_eq!(alarm, self.reactor.report_at, "an alarm after the end");
     }
 
     fn turn_until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
@@ -804,7 +860,7 @@ fn simulate(seeds: impl Iterator<Item = u64>, tells: bool) -> Totals {
         let lost = world.sockets.iter().filter(|s| s.accepted_at.is_none());
         Totals {
             turns: simulation.turns,
-            closed: stats.closed().into_iter().collect(),
+            closed: stats.closed().collect(),
             lost_in_queue: lost.count() as u64,
             accept_errors: stats.accept_errors,
             pauses: stats.pauses,
@@ -848,4 +904,29 @@ fn many_who_expire_at_once_hold_up_nobody() {
     }
     assert_eq!(turns, CLIENTS.div_ceil(EXPIRIES_PER_TURN));
     simulation.settle();
+}
+
+/// With less room than clients, the listeners have their turns.
+#[test]
+fn no_listener_starves() {
+    for capacity in [1, 2, 3, 20] {
+        let world = World::new(Random(0), Config::default(), 3);
+        let mut simulation = Simulation::with(world, capacity, false);
+        (0..100).for_each(|_| simulation.world.borrow_mut().arrive(0, 6));
+        simulation.turn(false);
+        let lone = 100;
+        simulation.world.borrow_mut().arrive(2, 6);
+        for departures in 0.. {
+            assert!(departures <= 2, "with room for {capacity}");
+            (0..4).for_each(|_| simulation.turn(false));
+            let mut world = simulation.world.borrow_mut();
+            if world.sockets[lone].given > 0 {
+                break;
+            }
+            let leaving = *world.open.first().unwrap();
+            world.sockets[leaving].fin = true;
+            world.wake(leaving);
+        }
+        simulation.settle();
+    }
 }

@@ -145,6 +145,10 @@ impl Server {
         );
     }
 
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
     /// How it ended by itself, and what it said on a piped stderr.
     pub fn end(mut self) -> (ExitStatus, String) {
         let status = end_in_time(&mut self.child);

@@ -322,12 +322,6 @@ fn lingering_ends_in_time() {
     server.assert_descriptors_return_to(base);
 }
 
-impl<P: Peer> Peer for &mut P {
-    fn half_close(&self) {
-        (**self).half_close();
-    }
-}
-
 /// Without lingering a client that sends one message has it echoed all the same.
 #[test]
 fn linger_0_closes_at_once() {

@@ -79,8 +79,9 @@ fn a_flood_is_discarded_in_turns() {
     let mut flooder = connect_unix(&path);
     server.turn(NOW).unwrap();
     flooder.set_nonblocking(true).unwrap();
-    let (mut sent, mut turns) = (0, 0);
+    let (mut sent, mut turns, start) = (0, 0, Instant::now());
     while sent < 10_000_000 {
+        assert!(start.elapsed() < PATIENCE, "{sent} bytes discarded");
         sent += flooder.write(&[b'x'; 100_000]).unwrap_or(0);
         server.turn(NOW).unwrap();
         turns += 1;
@@ -220,7 +221,9 @@ fn a_signal_has_no_after_effects() {
                 .unwrap()
                 .success()
         );
+        let start = Instant::now();
         while !server.local_addrs().is_empty() {
+            assert!(start.elapsed() < PATIENCE, "it still listens");
             server.turn(Some(SHORT)).unwrap();
         }
         assert_greeted(&mut flying);

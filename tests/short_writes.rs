@@ -4,14 +4,13 @@
 
 mod util;
 
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hello_echo::{Address, Config, MAX_MESSAGE};
 use socket2::{Domain, Socket, Type};
-use util::{Peer, Server, TempPath, connect_unix, have, in_time, output, payload, skip};
+use util::{PATIENCE, Peer, Server, TempPath, connect_unix, in_a_network, in_time, payload};
 
 /// Sends a message before reading anything, then reads everything: the greeting was stuck until
 /// then, so the message has arrived in one piece and its echo gets stuck as well.
@@ -64,34 +63,8 @@ fn over_a_unix_socket() {
 /// test makes for itself and fills with [`in_the_namespace`].
 #[test]
 fn over_tcp_with_small_buffers() {
-    let unshare = ["--user", "--map-root-user", "--net"];
-    let may = |status: std::process::ExitStatus| status.success();
-    if !have("unshare") || !have("ip") {
-        return;
-    }
-    let probe = Command::new("unshare")
-        .args(unshare)
-        .arg("true")
-        .stderr(Stdio::null())
-        .status();
-    if !probe.is_ok_and(may) {
-        skip("no network namespace may be made here");
-        return;
-    }
-    let script = "ip link set lo up && \
-                  echo 4096 4096 4096 > /proc/sys/net/ipv4/tcp_wmem && exec \"$0\" \"$@\"";
-    let output = output(
-        Command::new("unshare")
-            .args(unshare)
-            .args(["sh", "-c", script])
-            .arg(std::env::current_exe().unwrap())
-            .args(["--exact", "in_the_namespace", "--ignored"]),
-    );
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && said.contains("1 passed"),
-        "{output:?}"
-    );
+    let setup = "echo 4096 4096 4096 > /proc/sys/net/ipv4/tcp_wmem";
+    in_a_network(PATIENCE, setup, "in_the_namespace");
 }
 
 #[test]
@@ -106,7 +79,7 @@ fn in_the_namespace() {
         socket.set_send_buffer_size(200_000).unwrap();
         socket.set_recv_buffer_size(2048).unwrap();
         socket.connect(&server.address().into()).unwrap();
-        socket.set_read_timeout(Some(util::PATIENCE)).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
         let stream = std::net::TcpStream::from(socket);
         assert_all_of_it_comes(stream, greeting.as_bytes(), &payload(9, length));
     }

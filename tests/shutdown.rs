@@ -5,47 +5,16 @@
 
 mod util;
 
+use std::fs::File;
 use std::io::Write;
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use socket2::SockRef;
 use util::{
-    BINARY, PATIENCE, Peer, Server, TempPath, assert_echoes, assert_greeted, assert_rest,
-    connect_unix, have, skip,
+    BINARY, PATIENCE, Peer, Server, TempPath, assert_counts, assert_echoes, assert_ends_with,
+    assert_greeted, assert_rest, connect_unix, have, in_a_network, logging, output, reset, skip,
 };
-
-/// A server that logs its life into a pipe.
-fn logging(options: &[&str]) -> Server {
-    let mut command = Command::new(BINARY);
-    command.args(["--listen", "127.0.0.1:0"]).args(options);
-    command.env("RUST_LOG", "info").stderr(Stdio::piped());
-    Server::spawn(1, &mut command)
-}
-
-/// It ends by itself, well, and with these counts in its last line.
-fn assert_ends_with(server: Server, counts: &[(&str, u64)]) {
-    let (status, said) = server.end();
-    assert_eq!(status.code(), Some(0), "{said}");
-    let last = said.lines().last().unwrap();
-    assert_counts(last, counts);
-}
-
-/// The line's equation holds, and has these terms; what is not named is 0.
-fn assert_counts(line: &str, counts: &[(&str, u64)]) {
-    let (_, equation) = line.split_once("] accepted ").unwrap();
-    let (equation, _) = equation.split_once(';').unwrap();
-    let (accepted, terms) = equation.split_once(" = ").unwrap();
-    let terms = terms
-        .split(" + ")
-        .map(|term| term.rsplit_once(' ').unwrap());
-    let terms: Vec<(&str, u64)> = terms.map(|(name, n)| (name, n.parse().unwrap())).collect();
-    let sum: u64 = terms.iter().map(|(_, n)| n).sum();
-    assert_eq!(accepted, sum.to_string(), "{line}");
-    let counted: Vec<_> = terms.into_iter().filter(|(_, n)| *n != 0).collect();
-    assert_eq!(counted, counts, "{line}");
-}
 
 fn wait_until_refused(server: &Server) {
     let start = Instant::now();
@@ -97,6 +66,54 @@ fn those_in_flight_are_served_and_others_refused() {
         let (status, said) = server.end();
         assert_eq!(status.code(), Some(0), "{said}");
     }
+}
+
+/// Where a packet takes its time, a client believes to be connected before the server knows of it:
+/// its ACK is still on its way when the signal comes. It is served all the same.
+#[test]
+fn a_handshake_under_way_comes_to_its_end() {
+    if have("nft") {
+        let address = "ip address add 10.1.2.3/32 dev lo";
+        in_a_network(PATIENCE, address, "while_an_ack_is_under_way");
+    }
+}
+
+#[test]
+#[ignore = "a_handshake_under_way_comes_to_its_end makes a network for it"]
+fn while_an_ack_is_under_way() {
+    let log = TempPath::new("late");
+    let mut command = Command::new(BINARY);
+    command
+        .args(["--listen", "10.1.2.3:0"])
+        .env("RUST_LOG", "info");
+    let mut server = Server::spawn(1, command.stderr(File::create(&log.0).unwrap()));
+    let said = || std::fs::read_to_string(&log.0).unwrap();
+
+    nft(
+        "add table inet late { chain input { type filter hook input priority 0; \
+         tcp dport 1024-65535 tcp flags == ack drop; }; }",
+    );
+    let mut late = server.connect();
+    server.signal("TERM");
+    let start = Instant::now();
+    while !said().contains("shutting down") {
+        assert!(start.elapsed() < PATIENCE);
+    }
+    nft("delete table inet late");
+    late.write_all(b"late").unwrap(); // that segment says what the ACK did
+    assert_rest(&mut late, b"hello\nlate");
+    drop(late);
+    while server.is_running() {
+        assert!(start.elapsed() < PATIENCE);
+    }
+    assert_counts(said().lines().last().unwrap(), &[("echoed", 1)]);
+}
+
+fn nft(command: &str) {
+    assert!(
+        output(Command::new("nft").arg(command)).status.success(),
+        "{command}"
+    );
 }
 
 /// As many as may be are connected, and others wait: they have their turn before the end.
@@ -155,7 +172,9 @@ fn the_second_signal_is_final() {
         server.signal(first);
         wait_until_refused(&server);
         // If the first of these comes too soon after the other to be a second one, the next does not.
+        let start = Instant::now();
         while server.is_running() {
+            assert!(start.elapsed() < PATIENCE, "it does not end");
             server.signal(second);
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -268,10 +287,7 @@ fn the_books_balance() {
     }
     let mut resetting = server.connect();
     assert_greeted(&mut resetting);
-    SockRef::from(&resetting)
-        .set_linger(Some(Duration::ZERO))
-        .unwrap();
-    drop(resetting);
+    reset(resetting);
     let mut silent = server.connect();
     assert_greeted(&mut silent);
     assert_rest(&mut silent, b""); // timed out

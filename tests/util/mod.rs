@@ -12,10 +12,13 @@ use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
+
+use socket2::SockRef;
 
 /// How long anything may take. Never waited for in full unless something is broken.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -97,9 +100,10 @@ impl Server {
     }
 
     /// Waits until it has as many descriptors as before. Each look is an exchange, which also
-    /// shows that it still serves.
-    pub fn assert_descriptors_return_to(&self, base: usize) {
+    /// shows that it still serves. Returns how many that were.
+    pub fn assert_descriptors_return_to(&self, base: usize) -> u64 {
         let start = Instant::now();
+        let mut exchanges = 0;
         while self.descriptors() != base {
             assert!(
                 start.elapsed() < PATIENCE,
@@ -107,7 +111,9 @@ impl Server {
                 self.descriptors()
             );
             self.assert_serves();
+            exchanges += 1;
         }
+        exchanges
     }
 
     /// One polite exchange.
@@ -163,8 +169,51 @@ impl Server {
     }
 }
 
+/// A server that logs its life into a pipe.
+pub fn logging(options: &[&str]) -> Server {
+    let mut command = Command::new(BINARY);
+    command.args(["--listen", "127.0.0.1:0"]).args(options);
+    command.env("RUST_LOG", "info").stderr(Stdio::piped());
+    Server::spawn(1, &mut command)
+}
+
+/// It ends by itself, well, and with these counts in its last line.
+pub fn assert_ends_with(server: Server, counts: &[(&str, u64)]) {
+    assert_counts(&last_line(server), counts);
+}
+
+/// The books of a server that ends by itself, and well: its last line.
+pub fn last_line(server: Server) -> String {
+    let (status, said) = server.end();
+    assert_eq!(status.code(), Some(0), "{said}");
+    said.lines().last().unwrap().to_owned()
+}
+
+/// The line's equation holds, and has these terms; what is not named is 0.
+pub fn assert_counts(line: &str, counts: &[(&str, u64)]) {
+    assert_eq!(terms(line), counts, "{line}");
+}
+
+/// The terms of the line's equation that are not 0. It holds.
+pub fn terms(line: &str) -> Vec<(&str, u64)> {
+    let (_, equation) = line.split_once("] accepted ").unwrap();
+    let (equation, _) = equation.split_once(';').unwrap();
+    let (accepted, terms) = equation.split_once(" = ").unwrap();
+    let terms = terms
+        .split(" + ")
+        .map(|term| term.rsplit_once(' ').unwrap());
+    let terms: Vec<(&str, u64)> = terms.map(|(name, n)| (name, n.parse().unwrap())).collect();
+    let sum: u64 = terms.iter().map(|(_, n)| n).sum();
+    assert_eq!(accepted, sum.to_string(), "{line}");
+    terms.into_iter().filter(|(_, n)| *n != 0).collect()
+}
+
 /// What a command of few words said, which ends by itself.
 pub fn output(command: &mut Command) -> Output {
+    output_within(PATIENCE, command)
+}
+
+fn output_within(patience: Duration, command: &mut Command) -> Output {
     command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -172,23 +221,37 @@ pub fn output(command: &mut Command) -> Output {
     let mut child = command
         .spawn()
         .unwrap_or_else(|e| panic!("{command:?}: {e}"));
-    end_in_time(&mut child);
+    end_within(patience, &mut child);
     child.wait_with_output().unwrap()
 }
 
 /// How the child ended. If it does not end by itself, that is a failure, and it is killed.
 fn end_in_time(child: &mut Child) -> ExitStatus {
+    end_within(PATIENCE, child)
+}
+
+fn end_within(patience: Duration, child: &mut Child) -> ExitStatus {
     let start = Instant::now();
     loop {
         if let Some(status) = child.try_wait().unwrap() {
             return status;
         }
-        if start.elapsed() > PATIENCE {
+        if start.elapsed() > patience {
+            kill_group(child.id());
             child.kill().unwrap();
             panic!("it does not end");
         }
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// Ends whatever a command with a process group of its own has started; does nothing to another.
+fn kill_group(leader: u32) {
+    let kill = format!("kill -KILL -{leader}");
+    let _ = Command::new("sh")
+        .args(["-c", &kill])
+        .stderr(Stdio::null())
+        .status();
 }
 
 impl Drop for Server {
@@ -224,6 +287,12 @@ pub fn connect_unix(path: &TempPath) -> UnixStream {
     stream
 }
 
+/// Ends it with a reset instead of a FIN, which every kernel sends for a linger time of 0.
+pub fn reset(stream: TcpStream) {
+    let linger = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+    linger.unwrap();
+}
+
 /// A stream that knows half-closing, TCP or Unix.
 pub trait Peer: Read + Write {
     fn half_close(&self);
@@ -238,6 +307,12 @@ impl Peer for TcpStream {
 impl Peer for UnixStream {
     fn half_close(&self) {
         self.shutdown(Shutdown::Write).unwrap();
+    }
+}
+
+impl<P: Peer> Peer for &mut P {
+    fn half_close(&self) {
+        (**self).half_close();
     }
 }
 
@@ -324,6 +399,35 @@ pub fn skip(why: &str) -> bool {
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
     let _ = writeln!(io::stderr(), "SKIPPED {test}: {why}");
     false
+}
+
+/// Runs a test of this crate, which is ignored otherwise, in a network namespace of its own: nothing
+/// but a loopback device, as `setup`, some lines of shell, leaves it. Returns what it printed, `None`
+/// if no namespace may be made here.
+pub fn in_a_network(patience: Duration, setup: &str, test: &str) -> Option<String> {
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--user", "--map-root-user", "--net", "sh", "-ec"]);
+    if !have("unshare") || !have("ip") {
+        return None;
+    }
+    let mut probe = Command::new("unshare");
+    if !output(probe.args(unshare.get_args()).arg("true"))
+        .status
+        .success()
+    {
+        skip("no network namespace may be made here");
+        return None;
+    }
+    let script = format!("ip link set lo up\n{setup}\nexec \"$0\" \"$@\"");
+    unshare.arg(script).arg(std::env::current_exe().unwrap());
+    unshare.args(["--exact", test, "--ignored", "--nocapture"]);
+    let output = output_within(patience, unshare.process_group(0));
+    let [said, complaints] = [&output.stdout, &output.stderr].map(|s| String::from_utf8_lossy(s));
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{said}{complaints}"
+    );
+    Some(said.into_owned())
 }
 
 /// A real client at work.

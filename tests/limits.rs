@@ -122,7 +122,19 @@ fn clients_beyond_max_connections_wait_for_their_turn() {
     }
 }
 
-/// Not even where there is always somebody waiting at another listener.
+/// As many as may be, and nobody waits: that is no news.
+#[test]
+fn a_full_server_is_no_news_while_nobody_waits() {
+    let log = TempPath::new("full");
+    let server = limited("true", &["--max-connections", "1"], &log);
+    for _ in 0..3 {
+        server.assert_serves();
+    }
+    let said = read(&log);
+    assert!(!said.contains("others wait"), "{said}");
+}
+
+/// Nobody is kept from a place by those who wait at another listener.
 #[test]
 fn every_listener_has_its_turn() {
     let mut command = Command::new(BINARY);

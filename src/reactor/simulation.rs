@@ -142,6 +142,7 @@ struct World {
     poll_faults: usize,
     descriptors: usize,
     accepted: u64,
+    failed_accepts: u64,
     closed: BTreeMap<&'static str, u64>,
 }
 
@@ -163,6 +164,7 @@ impl World {
             poll_faults: 0,
             descriptors: usize::MAX,
             accepted: 0,
+            failed_accepts: 0,
             closed: BTreeMap::new(),
         }
     }
@@ -282,10 +284,12 @@ impl System for Kernel {
     fn accept(&mut self, listener: &SimulatedListener) -> io::Result<(SimulatedStream, usize)> {
         let mut world = self.0.borrow_mut();
         if let Some(errno) = world.accept_errors.pop() {
+            world.failed_accepts += 1;
             return Err(io::Error::from_raw_os_error(errno));
         }
         // With an empty queue, too.
         if world.open.len() >= world.descriptors {
+            world.failed_accepts += 1;
             return Err(io::Error::from_raw_os_error(libc::EMFILE));
         }
         let id = world.queues[listener.1].waiting.pop_front();
@@ -687,6 +691,7 @@ impl Simulation {
             assert_eq!(count, closed(reason), "{reason}, in {stats}");
         }
         assert_eq!(stats.accepted, world.accepted);
+        assert_eq!(stats.accept_errors, world.failed_accepts);
         assert_eq!(reactor.clients(), world.open.len());
         assert!(reactor.clients() <= reactor.capacity);
         assert_eq!(reactor.slab.capacity(), self.room, "the table grew");
@@ -712,6 +717,7 @@ impl Simulation {
         let gone = world.open.is_empty() && world.queues.iter().all(|queue| queue.dropped);
         assert_eq!(reactor.is_shut_down(), gone);
         assert!(world.grace_ends.is_none() || alarm.is_some() || gone);
+        assert_eq!(reactor.report_at.is_some(), !world.config.stats.is_zero());
     }
 
     /// The faults end, every client sends, reads and leaves: then everybody is served, and only the
@@ -817,7 +823,7 @@ fn simulation() {
         "{} seeds of {STEPS} steps: {totals:?}",
         seeds.end - seeds.start
     );
-    if seeds == SEEDS {
+    if seeds.end - seeds.start >= 100 {
         totals.assert_everything_happened();
     }
 }
@@ -919,6 +925,7 @@ fn no_listener_starves() {
         for departures in 0.. {
             assert!(departures <= 2, "with room for {capacity}");
             (0..4).for_each(|_| simulation.turn(false));
+            assert!(simulation.world.borrow().ready.is_empty(), "it spins");
             let mut world = simulation.world.borrow_mut();
             if world.sockets[lone].given > 0 {
                 break;

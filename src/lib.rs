@@ -98,6 +98,8 @@ mod connection;
 mod deadlines;
 mod limits;
 mod listener;
+#[cfg(feature = "load")]
+pub mod load;
 mod reactor;
 mod server;
 pub mod session;

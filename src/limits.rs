@@ -30,7 +30,7 @@ const SPARE: u64 = 8;
 pub(crate) struct Capacity {
     pub(crate) connections: usize,
     /// What would have to be raised to hold more.
-    binds: String,
+    pub(crate) binds: String,
 }
 
 impl fmt::Display for Capacity {

@@ -12,6 +12,8 @@ use std::process::Command;
 
 use util::{BINARY, Client, Server, have};
 
+const LOAD: &str = env!("CARGO_BIN_EXE_hello-load");
+
 const README: &str = include_str!("../README.md");
 
 /// The blocks of a session: the command after `$ `, and what it shows.
@@ -29,14 +31,10 @@ fn transcripts() -> Vec<(&'static str, &'static str)> {
 }
 
 fn transcript(program: &str) -> (&'static str, &'static str) {
-    let (first, rest): (Vec<_>, Vec<_>) = transcripts()
-        .into_iter()
-        .partition(|(command, _)| command.starts_with(program));
-    assert!(
-        first.len() == 1 && !rest.is_empty(),
-        "one transcript of {program} in the README"
-    );
-    first[0]
+    let mut of_it = transcripts();
+    of_it.retain(|(command, _)| command.starts_with(program));
+    assert_eq!(of_it.len(), 1, "transcripts of {program} in the README");
+    of_it[0]
 }
 
 /// A command of the README with the port that the test's server has.
@@ -55,14 +53,22 @@ fn every_transcript_is_tested_here() {
         .collect();
     assert_eq!(
         programs,
-        ["cargo", "telnet", "printf", "exec", "hello-echo"]
+        [
+            "cargo",
+            "telnet",
+            "printf",
+            "exec",
+            "hello-echo",
+            "cargo",
+            "hello-load"
+        ]
     );
 }
 
 /// What `cargo run --release` runs. The default address itself may be taken on the machine.
 #[test]
 fn cargo_run() {
-    let (command, shown) = transcript("cargo");
+    let (command, shown) = transcripts()[0];
     assert_eq!(command, "cargo run --release");
     let mut default_run = Command::new(BINARY);
     let server = Server::spawn(1, default_run.env("HELLO_ECHO_LISTEN", "127.0.0.1:0"));
@@ -108,9 +114,28 @@ fn nc_and_bash() {
 }
 
 #[test]
+fn hello_load_check() {
+    let (command, shown) = transcript("cargo run --release --bin");
+    let arguments = command.strip_prefix("cargo run --release --bin hello-load -- ");
+    let server = Server::start(&[]);
+    let mut check = Command::new(LOAD);
+    check
+        .args(arguments.unwrap().split(' '))
+        .arg(server.address().to_string());
+    let output = check.output().unwrap();
+    assert!(output.status.success() && shown.is_empty(), "{output:?}");
+    assert!(
+        output.stdout.is_empty() && output.stderr.is_empty(),
+        "{output:?}"
+    );
+}
+
+#[test]
 fn help() {
-    let (command, shown) = transcript("hello-echo");
-    assert_eq!(command, "hello-echo --help");
-    let output = Command::new(BINARY).arg("--help").output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&output.stdout), shown);
+    for (name, program) in [("hello-echo", BINARY), ("hello-load", LOAD)] {
+        let (command, shown) = transcript(name);
+        assert_eq!(command, format!("{name} --help"));
+        let output = Command::new(program).arg("--help").output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), shown);
+    }
 }

@@ -1,0 +1,306 @@
+//! The load client's command line: options to [`Options`], and what becomes of the report.
+
+use std::ffi::OsString;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+
+use super::report::Condition;
+use super::{Options, Payloads, Plan, Source};
+use crate::address::Address;
+use crate::cli::unescape;
+use crate::config::MAX_MESSAGE;
+
+/// What the command line asked for.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The run.
+    pub options: Options,
+    /// What its payloads are made from.
+    pub seed: u64,
+    /// One exchange, and no word if it is right.
+    pub check: bool,
+    /// The report as a JSON object, in place of text.
+    pub json: bool,
+    /// Where to put the report as a page.
+    pub html: Option<PathBuf>,
+    /// What the run must not be.
+    pub fail_if: Vec<Condition>,
+}
+
+/// Reads a command line, the program's name first.
+///
+/// # Errors
+/// Wrong usage, or `--help` or `--version` instead of a run. [`clap::Error::exit`] says which and
+/// ends the process with 2 or 0.
+pub fn parse(
+    line: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+) -> clap::error::Result<Request> {
+    let mut matches = command().try_get_matches_from(line)?;
+    let seed = matches.remove_one("seed").unwrap_or_else(random);
+    let check = matches.get_flag("check");
+    Ok(Request {
+        options: options(&mut matches, seed, check),
+        seed,
+        check,
+        json: matches.get_flag("json"),
+        html: matches.remove_one("html"),
+        fail_if: matches
+            .remove_many("fail-if")
+            .into_iter()
+            .flatten()
+            .collect(),
+    })
+}
+
+/// A number that is another in every run.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish() >> 32
+}
+
+/// The table of options, for whoever parses or documents them.
+#[must_use]
+pub fn command() -> Command {
+    let count = || value_parser!(u64).range(1..);
+    Command::new("hello-load")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Opens many connections to hello-echo servers and checks every byte")
+        .after_help(
+            "Without -n and -d there are 10000 exchanges; with --hold alone none beside the held.\n\
+             The report is on stdout, progress on stderr and only on a terminal.\n\
+             Exit status: 0 right, 1 could not run, 2 wrong usage, 3 something was wrong.",
+        )
+        .arg(
+            Arg::new("target")
+                .value_name("ADDR")
+                .default_value("127.0.0.1:8000")
+                .num_args(0..)
+                .value_parser(value_parser!(Address))
+                .help("HOST:PORT, [V6]:PORT or unix:PATH; several have their turns"),
+        )
+        .arg(flag(
+            "check",
+            "One exchange, silent if it is right: for health checks",
+        ))
+        .arg(
+            setting("exchanges", "N", "How many exchanges")
+                .short('n')
+                .value_parser(value_parser!(u64)),
+        )
+        .arg(duration("duration", "How long exchanges are begun").short('d'))
+        .arg(
+            setting("concurrency", "N", "Exchanges under way at once")
+                .short('c')
+                .default_value("64")
+                .value_parser(count()),
+        )
+        .arg(
+            setting(
+                "rate",
+                "N",
+                "Open loop: so many exchanges are begun a second, and their time\n\
+                     counts from when they were meant to begin",
+            )
+            .short('r')
+            .value_parser(count()),
+        )
+        .arg(
+            setting(
+                "hold",
+                "N",
+                "First open so many connections, greeted and silent; in the end\n\
+                     finish each with an exchange",
+            )
+            .value_parser(value_parser!(u64)),
+        )
+        .arg(setting("ramp", "N", "How many of the held to open a second").value_parser(count()))
+        .arg(
+            setting(
+                "payload",
+                "BYTES",
+                "What to send, or MIN-MAX for lengths in between",
+            )
+            .default_value("1000")
+            .value_parser(lengths),
+        )
+        .arg(
+            setting(
+                "source",
+                "ADDR[/PREFIX]",
+                "Where to connect from; repeatable. Each address has\n\
+                     ports of its own",
+            )
+            .action(ArgAction::Append)
+            .value_parser(value_parser!(Source)),
+        )
+        .arg(
+            setting(
+                "greeting",
+                "TEXT",
+                "What the servers send first, escaped as for them",
+            )
+            .allow_hyphen_values(true)
+            .default_value(r"hello\n")
+            .value_parser(unescape),
+        )
+        .arg(duration("timeout", "How long an exchange may take; 0 for ever").default_value("60s"))
+        .arg(flag("json", "The report as one JSON object"))
+        .arg(
+            setting("html", "FILE", "The report as a page with charts")
+                .value_parser(value_parser!(PathBuf)),
+        )
+        .arg(
+            setting("seed", "N", "Makes the payloads the same as in another run")
+                .value_parser(value_parser!(u64)),
+        )
+        .arg(
+            setting(
+                "fail-if",
+                "EXPR",
+                "Exit with 3 if this is so, as in p99>50ms, echo.p50>1ms,\n\
+                     rate<10k, wrong>0; repeatable",
+            )
+            .action(ArgAction::Append)
+            .value_parser(value_parser!(Condition)),
+        )
+}
+
+fn setting(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name(value).help(help)
+}
+
+fn duration(name: &'static str, help: &'static str) -> Arg {
+    setting(name, "DURATION", help).value_parser(humantime::parse_duration)
+}
+
+fn flag(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name)
+        .long(name)
+        .action(ArgAction::SetTrue)
+        .help(help)
+}
+
+/// `1000` or `1-1000`, in bytes.
+fn lengths(text: &str) -> Result<(usize, usize), String> {
+    let number = |text: &str| {
+        text.parse::<usize>()
+            .map_err(|_| format!("{text} is no number"))
+    };
+    let (shortest, longest) = match text.split_once('-') {
+        Some((shortest, longest)) => (number(shortest)?, number(longest)?),
+        None => (number(text)?, number(text)?),
+    };
+    if shortest == 0 || shortest > longest || longest > MAX_MESSAGE {
+        return Err(format!("not 1 to {MAX_MESSAGE} bytes, the shorter first"));
+    }
+    Ok((shortest, longest))
+}
+
+fn options(matches: &mut ArgMatches, seed: u64, check: bool) -> Options {
+    let (shortest, longest) = matches.remove_one("payload").unwrap_or((1000, 1000));
+    Options {
+        targets: matches
+            .remove_many("target")
+            .into_iter()
+            .flatten()
+            .collect(),
+        sources: matches
+            .remove_many("source")
+            .into_iter()
+            .flatten()
+            .collect(),
+        plan: if check { CHECK } else { plan(matches) },
+        payloads: Payloads::new(seed, shortest, longest),
+        greeting: matches.remove_one("greeting").unwrap_or_default(),
+        timeout: matches.remove_one("timeout").unwrap_or(Duration::ZERO),
+    }
+}
+
+const CHECK: Plan = Plan {
+    hold: 0,
+    ramp: None,
+    exchanges: Some(1),
+    duration: None,
+    concurrency: 1,
+    rate: None,
+};
+
+fn plan(matches: &mut ArgMatches) -> Plan {
+    let hold = matches.remove_one("hold").unwrap_or(0);
+    let rate = matches.remove_one("rate");
+    let duration = matches.remove_one("duration");
+    let exchanges = matches.remove_one("exchanges");
+    let default = match (duration, hold, rate) {
+        (Some(_), ..) => None,
+        (None, 1.., None) => Some(0),
+        (None, ..) => Some(10_000),
+    };
+    Plan {
+        hold,
+        ramp: matches.remove_one("ramp"),
+        exchanges: exchanges.or(default),
+        duration,
+        concurrency: matches.remove_one("concurrency").unwrap_or(64),
+        rate,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Option<Request> {
+        parse(
+            format!("hello-load {line}")
+                .trim()
+                .split(' ')
+                .map(str::to_owned),
+        )
+        .ok()
+    }
+
+    #[test]
+    fn the_plan_follows_from_what_is_asked_for() {
+        let check = |line: &str, exchanges: Option<u64>, hold: u64| {
+            let plan = parsed(line).unwrap().options.plan;
+            assert_eq!((plan.exchanges, plan.hold), (exchanges, hold), "{line}");
+        };
+        check("", Some(10_000), 0);
+        check("-n 5", Some(5), 0);
+        check("-d 3s", None, 0);
+        check("-d 3s -n 5", Some(5), 0);
+        check("--hold 7", Some(0), 7);
+        check("--hold 7 -r 10", Some(10_000), 7);
+        check("--hold 7 -r 10 -d 1s", None, 7);
+        check("--check --hold 7", Some(1), 0);
+    }
+
+    #[test]
+    fn wrong_usage_is_refused() {
+        for line in [
+            "-c 0",
+            "-r 0",
+            "--ramp 0",
+            "-n x",
+            "--payload 0",
+            "--payload 9-3",
+            "--payload 1048577",
+            "--source here",
+            "--fail-if p99",
+            "--greeting \\q",
+            "127.0.0.1",
+        ] {
+            assert!(parsed(line).is_none(), "{line}");
+        }
+        for line in [
+            "-n 0",
+            "--payload 1-1048576",
+            "--seed 18446744073709551615",
+            "unix:/a [::1]:1",
+        ] {
+            assert!(parsed(line).is_some(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,573 @@
+//! The driver: one poll, one slab of connections.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
+
+use mio::event::Source as _;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
+use slab::Slab;
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::exchange::{Exchange, Expected, Want, Wrong};
+use super::payload::Payloads;
+use super::record::{Point, Record};
+use super::room::Room;
+use super::schedule::{Counts, Plan, Schedule, Stage, Step};
+use super::source::Source;
+use crate::address::Address;
+use crate::deadlines::{Deadlines, Kind, Moment, Timer, Timers};
+use crate::signals::{Request, Signals};
+
+/// Events taken from one poll, and connections opened in one turn, before the others have theirs.
+const EVENTS_PER_TURN: usize = 256;
+const OPENS_PER_TURN: usize = 64;
+
+/// How much is sent or received in one call, in bytes.
+const SCRATCH: usize = 64 << 10;
+
+/// What the poll calls the signals: a key that no slab hands out.
+const SIGNALS: Token = Token(usize::MAX);
+
+/// What a run is to do.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The servers, which have their turns.
+    pub targets: Vec<Address>,
+    /// Where the connections come from; nothing leaves that to the kernel.
+    pub sources: Vec<Source>,
+    /// When what is begun.
+    pub plan: Plan,
+    /// What is sent.
+    pub payloads: Payloads,
+    /// What the servers send first.
+    pub greeting: Vec<u8>,
+    /// How long a connection may take from its connect to its greeting, and from its payload to the
+    /// end. Zero is for ever.
+    pub timeout: Duration,
+}
+
+/// A run.
+pub struct Load {
+    poll: Poll,
+    events: Events,
+    signals: Option<Signals>,
+    targets: Vec<Target>,
+    sources: Vec<Source>,
+    expected: Expected,
+    schedule: Schedule,
+    slab: Slab<Client>,
+    /// Those that are held, by key and number, in the order in which they are finished.
+    held: VecDeque<(usize, u64)>,
+    counts: Counts,
+    deadlines: Deadlines,
+    scratch: Box<[u8]>,
+    record: Record,
+    start: Instant,
+    /// When a connect that the kernel has no room for is tried again.
+    retry_at: Option<Moment>,
+}
+
+struct Target {
+    name: String,
+    address: SockAddr,
+}
+
+struct Client {
+    socket: Socket,
+    exchange: Exchange,
+    timer: Timer,
+    role: Role,
+    target: u32,
+    /// When it was meant to begin, when it did, and when its phase did.
+    meant: Moment,
+    began: Moment,
+    since: Moment,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Churning,
+    Ramping,
+    Held,
+    Finishing,
+}
+
+/// How far a connection got.
+enum Progress {
+    More,
+    Waiting,
+    Done(Result<(), Wrong>),
+}
+
+impl Load {
+    /// Resolves the targets and gets ready. Nothing is sent before the first [turn](Self::turn).
+    ///
+    /// # Errors
+    /// One line: a target that does not resolve, or no descriptor left.
+    pub fn new(options: Options) -> io::Result<Self> {
+        let targets = options.targets.iter().map(Target::resolve);
+        let start = Instant::now();
+        Ok(Self {
+            poll: Poll::new()?,
+            events: Events::with_capacity(EVENTS_PER_TURN),
+            signals: None,
+            targets: targets.collect::<io::Result<_>>()?,
+            sources: options.sources,
+            expected: Expected {
+                greeting: options.greeting,
+                payloads: options.payloads,
+                opened: 0,
+            },
+            schedule: Schedule::new(options.plan, Moment::new(start, start)),
+            slab: Slab::new(),
+            held: VecDeque::new(),
+            counts: Counts::default(),
+            deadlines: Deadlines::new(options.timeout, Duration::ZERO),
+            scratch: vec![0; SCRATCH].into(),
+            record: Record::new().map_err(io::Error::other)?,
+            start,
+            retry_at: None,
+        })
+    }
+
+    /// Catches SIGINT and SIGTERM from here on: the run is [cut short](Self::is_cut_short). The
+    /// second of them ends the process.
+    ///
+    /// # Errors
+    /// No descriptor left.
+    pub fn catch_signals(&mut self) -> io::Result<()> {
+        self.signals = Some(Signals::catch(self.poll.registry(), SIGNALS)?);
+        Ok(())
+    }
+
+    /// How many connections it can have open at once.
+    ///
+    /// # Errors
+    /// As getrlimit(2); or that is less than the plan holds and has under way.
+    pub fn room(&self) -> io::Result<Room> {
+        let targets: Vec<&SockAddr> = self.targets.iter().map(|target| &target.address).collect();
+        let room = Room::find(&targets, &self.sources)?;
+        let needed = self.schedule.needs();
+        if needed > room.connections {
+            return Err(io::Error::other(format!("{room}; {needed} are needed")));
+        }
+        Ok(room)
+    }
+
+    /// What it has seen so far.
+    #[must_use]
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// How long it has been running.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// What it is doing.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        self.schedule.stage()
+    }
+
+    /// How much of it is done: milliseconds where it goes by time, and else connections.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        match self.schedule.lasts() {
+            Some(_) => self.elapsed().as_millis() as u64,
+            None => self.record.right + self.record.wrongs(),
+        }
+    }
+
+    /// Whether a signal has ended it.
+    #[must_use]
+    pub fn is_cut_short(&self) -> bool {
+        self.schedule.is_cut_short()
+    }
+
+    /// One turn: begins what is due, waits for events, at most for `timeout`, and handles them.
+    /// Returns whether there is more to do.
+    ///
+    /// # Errors
+    /// The poll is broken, or the system has no descriptor or no port left. What is wrong with one
+    /// connection is in the [record](Self::record).
+    pub fn turn(&mut self, timeout: Duration) -> io::Result<bool> {
+        let alarm = self.begin()?;
+        if self.schedule.stage() == Stage::Over {
+            self.record.given_up += self.slab.len() as u64;
+            self.slab.clear();
+            return Ok(false);
+        }
+        let now = self.now();
+        let signals = self.signals.as_ref().and_then(Signals::alarm);
+        let alarms = [alarm, self.deadlines.next(), signals]
+            .into_iter()
+            .flatten();
+        let timeout = alarms
+            .map(|at| now.until(at))
+            .min()
+            .unwrap_or(timeout)
+            .min(timeout);
+        match self.poll.poll(&mut self.events, Some(timeout)) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            polled => polled?,
+        }
+        self.handle_signals();
+        let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        for event in events.iter().filter(|event| event.token() != SIGNALS) {
+            self.drive(event.token().0);
+        }
+        self.events = events;
+        self.expire();
+        self.mark();
+        Ok(true)
+    }
+
+    fn handle_signals(&mut self) {
+        let now = self.now();
+        let Some(signals) = &mut self.signals else {
+            return;
+        };
+        signals.handle_time(now);
+        if self.events.iter().any(|event| event.token() == SIGNALS)
+            && signals.requests(now).contains(&Request::ShutDown)
+        {
+            self.schedule.cut_short();
+        }
+    }
+
+    /// Notes how the run goes.
+    fn mark(&mut self) {
+        let point = Point {
+            done: self.record.right + self.record.wrongs(),
+            wrong: self.record.wrongs(),
+            open: self.slab.len() as u64,
+        };
+        self.record.course.advance(self.start.elapsed(), point);
+    }
+
+    /// Begins what is due; returns when there will be more, if time alone tells.
+    fn begin(&mut self) -> io::Result<Option<Moment>> {
+        let now = self.now();
+        if let Some(at) = self.retry_at.filter(|at| *at > now) {
+            return Ok(Some(at));
+        }
+        self.retry_at = None;
+        for _ in 0..OPENS_PER_TURN {
+            let opened = match self.schedule.step(self.counts, self.now()) {
+                Step::Wait(until) => return Ok(until),
+                Step::Finish => {
+                    self.finish();
+                    continue;
+                }
+                Step::Hold => self.open(Role::Ramping, self.now())?,
+                Step::Exchange(meant) => self.open(Role::Churning, meant)?,
+            };
+            if !opened {
+                // A Unix socket's backlog is full; there is no edge for that.
+                self.schedule.take_back();
+                self.retry_at = Some(self.now().after(Duration::from_millis(1)));
+                return Ok(self.retry_at);
+            }
+        }
+        Ok(Some(now))
+    }
+
+    /// Opens a connection. `false`: not now.
+    fn open(&mut self, role: Role, meant: Moment) -> io::Result<bool> {
+        let id = self.record.opened;
+        let place = (id % self.targets.len() as u64) as usize;
+        let target = &self.targets[place];
+        let domain = target.address.domain();
+        let socket = Socket::new(domain, Type::STREAM.nonblocking().cloexec(), None)?;
+        if domain != Domain::UNIX {
+            bind(
+                &socket,
+                &self.sources,
+                domain,
+                id / self.targets.len() as u64,
+            )?;
+        }
+        let now = self.now();
+        let connected = match socket.connect(&target.address) {
+            Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            // The system's, not the connection's: with the next it would be the same.
+            Err(e) if e.kind() == io::ErrorKind::AddrNotAvailable => {
+                return Err(io::Error::new(
+                    e.kind(),
+                    "no local port is left; see --source",
+                ));
+            }
+            connected => connected,
+        };
+        self.record.open_one();
+        self.expected.opened = self.record.opened;
+        self.record.latest = self.record.latest.max(meant.until(now));
+        let client = Client {
+            socket,
+            exchange: Exchange::new(id, &self.expected),
+            timer: Timer::IDLE,
+            role,
+            target: place as u32,
+            meant,
+            began: now,
+            since: now,
+        };
+        let key = self.slab.insert(client);
+        *self.count(role) += 1;
+        self.deadlines.set(&mut self.slab, Kind::Echo, key, now);
+        let client = &self.slab[key];
+        let registered = connected.and_then(|()| {
+            let both = Interest::READABLE | Interest::WRITABLE;
+            SourceFd(&client.socket.as_raw_fd()).register(self.poll.registry(), Token(key), both)
+        });
+        if let Err(e) = registered {
+            let wrong = client.exchange.handle_error(&e);
+            self.close(key, Err(wrong));
+        }
+        Ok(true)
+    }
+
+    /// Finishes the held connection whose turn it is, if it is still there.
+    fn finish(&mut self) {
+        let Some((key, id)) = self.held.pop_front() else {
+            return;
+        };
+        let now = self.now();
+        let Some(client) = self.slab.get_mut(key).filter(|c| c.exchange.id() == id) else {
+            return;
+        };
+        client.role = Role::Finishing;
+        client.since = now;
+        client.exchange.begin();
+        self.counts.held -= 1;
+        self.counts.finishing += 1;
+        self.deadlines.set(&mut self.slab, Kind::Echo, key, now);
+        self.drive(key);
+    }
+
+    /// Takes a connection as far as it goes: its edges come for both directions, and only after
+    /// `WouldBlock`.
+    fn drive(&mut self, key: usize) {
+        loop {
+            let Some(client) = self.slab.get_mut(key) else {
+                return;
+            };
+            let before = client.exchange.phase();
+            let progress =
+                client.advance(&self.expected, &mut self.scratch, &mut self.record.bytes);
+            let now = Moment::new(self.start, Instant::now());
+            if client.exchange.phase() != before {
+                self.record.phase(before, client.since.until(now));
+                client.since = now;
+            }
+            if client.exchange.is_greeted() {
+                self.handle_greeted(key, now);
+            }
+            match progress {
+                Progress::More => {}
+                Progress::Waiting => return,
+                Progress::Done(done) => return self.close(key, done),
+            }
+        }
+    }
+
+    /// A greeted connection goes on at once, or is held.
+    fn handle_greeted(&mut self, key: usize, now: Moment) {
+        let client = &mut self.slab[key];
+        match client.role {
+            Role::Churning => {
+                client.exchange.begin();
+                client.since = now;
+            }
+            Role::Ramping => {
+                client.role = Role::Held;
+                self.counts.ramping -= 1;
+                self.counts.held += 1;
+                self.record.held += 1;
+                self.held.push_back((key, client.exchange.id()));
+                self.deadlines.cancel(&mut self.slab, key);
+            }
+            Role::Held | Role::Finishing => {}
+        }
+    }
+
+    fn expire(&mut self) {
+        let now = self.now();
+        while let Some((_, key)) = self.deadlines.expired(now) {
+            let wrong = self.slab[key].exchange.handle_timeout();
+            self.close(key, Err(wrong));
+        }
+    }
+
+    /// The only place where a connection leaves the slab.
+    fn close(&mut self, key: usize, done: Result<(), Wrong>) {
+        self.deadlines.cancel(&mut self.slab, key);
+        let Some(client) = self.slab.try_remove(key) else {
+            return;
+        };
+        let now = self.now();
+        *self.count(client.role) -= 1;
+        let (id, phase) = (client.exchange.id(), client.exchange.phase());
+        match done {
+            Ok(()) => {
+                self.record.right += 1;
+                // The last: the end, or an echo of which only the end tells that it is whole.
+                self.record.phase(phase, client.since.until(now));
+                if client.role == Role::Churning {
+                    let whole = client.began.until(now);
+                    self.record.whole(whole, client.meant.until(now));
+                }
+            }
+            Err(wrong) => {
+                let target = &self.targets[client.target as usize].name;
+                self.record.wrong(id, target, phase, &wrong);
+            }
+        }
+    }
+
+    fn count(&mut self, role: Role) -> &mut u64 {
+        match role {
+            Role::Churning => &mut self.counts.churning,
+            Role::Ramping => &mut self.counts.ramping,
+            Role::Held => &mut self.counts.held,
+            Role::Finishing => &mut self.counts.finishing,
+        }
+    }
+
+    fn now(&self) -> Moment {
+        Moment::new(self.start, Instant::now())
+    }
+}
+
+impl Client {
+    /// One step of its exchange. `bytes` counts those sent and received.
+    fn advance(
+        &mut self,
+        expected: &Expected,
+        scratch: &mut [u8],
+        bytes: &mut [u64; 2],
+    ) -> Progress {
+        let exchange = &mut self.exchange;
+        let outcome = match exchange.want() {
+            Want::Connect => match self.socket.take_error() {
+                Ok(None) if self.socket.peer_addr().is_err() => return Progress::Waiting,
+                Ok(None) => {
+                    exchange.handle_connected(expected);
+                    Ok(())
+                }
+                Ok(Some(e)) | Err(e) => Err(e),
+            },
+            Want::Send(place) => {
+                let room = scratch.len().min(exchange.length() - place);
+                expected
+                    .payloads
+                    .fill(exchange.id(), place, &mut scratch[..room]);
+                let sent = self
+                    .socket
+                    .send_with_flags(&scratch[..room], libc::MSG_NOSIGNAL);
+                sent.map(|n| {
+                    bytes[0] += n as u64;
+                    exchange.handle_sent(n);
+                })
+            }
+            Want::Receive => match io::Read::read(&mut &self.socket, scratch) {
+                Ok(0) => return Progress::Done(exchange.handle_eof()),
+                Ok(n) => {
+                    bytes[1] += n as u64;
+                    if let Err(wrong) = exchange.handle_received(&scratch[..n], expected) {
+                        return Progress::Done(Err(wrong));
+                    }
+                    Ok(())
+                }
+                Err(e) => Err(e),
+            },
+        };
+        match outcome {
+            Ok(()) => Progress::More,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => Progress::More,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                self.blocked(expected, scratch, bytes)
+            }
+            Err(e) => Progress::Done(Err(exchange.handle_error(&e))),
+        }
+    }
+
+    /// What it wants does not go on. If that was to send, the echo of what has been sent may be
+    /// here, and so may the end.
+    fn blocked(
+        &mut self,
+        expected: &Expected,
+        scratch: &mut [u8],
+        bytes: &mut [u64; 2],
+    ) -> Progress {
+        if !matches!(self.exchange.want(), Want::Send(_)) {
+            return Progress::Waiting;
+        }
+        match io::Read::read(&mut &self.socket, scratch) {
+            Ok(0) => Progress::Done(self.exchange.handle_eof()),
+            Ok(n) => {
+                bytes[1] += n as u64;
+                match self.exchange.handle_received(&scratch[..n], expected) {
+                    Ok(()) => Progress::More,
+                    Err(wrong) => Progress::Done(Err(wrong)),
+                }
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => Progress::More,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Progress::Waiting,
+            Err(e) => Progress::Done(Err(self.exchange.handle_error(&e))),
+        }
+    }
+}
+
+impl Target {
+    fn resolve(address: &Address) -> io::Result<Self> {
+        let name = address.to_string();
+        let found = match address {
+            Address::Tcp { host, port } => (host.as_str(), *port)
+                .to_socket_addrs()
+                .map(|mut found| found.next().map(SockAddr::from)),
+            Address::Unix(path) => SockAddr::unix(path).map(Some),
+        };
+        match found {
+            Ok(Some(address)) => Ok(Self { name, address }),
+            Ok(None) => Err(io::Error::other(format!("{name} has no address"))),
+            Err(e) => Err(io::Error::new(
+                e.kind(),
+                format!("cannot resolve {name}: {e}"),
+            )),
+        }
+    }
+}
+
+/// Gives the socket its local address. The port is chosen at connect, when the kernel knows the
+/// target: a port is then taken for one target only, and each has all of them.
+fn bind(socket: &Socket, sources: &[Source], domain: Domain, turn: u64) -> io::Result<()> {
+    let is_v4 = domain == Domain::IPV4;
+    let fitting = sources.iter().filter(|source| source.is_ipv4() == is_v4);
+    let count = fitting.clone().count() as u64;
+    if count == 0 {
+        return Ok(());
+    }
+    let source = fitting.clone().nth((turn % count) as usize);
+    let Some(source) = source else { return Ok(()) };
+    setsockopt(socket, IpBindAddressNoPort, &true)?;
+    let address = source.address(turn / count);
+    socket
+        .bind(&SocketAddr::new(address, 0).into())
+        .map_err(|e| io::Error::new(e.kind(), format!("cannot connect from {address}: {e}")))
+}
+
+impl Timers for Slab<Client> {
+    fn timer(&mut self, key: usize) -> Option<&mut Timer> {
+        self.get_mut(key).map(|client| &mut client.timer)
+    }
+}

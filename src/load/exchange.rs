@@ -1,0 +1,369 @@
+//! One exchange as its client sees it: a machine without a socket or a clock, that checks every byte.
+//!
+//! ```text
+//!   Connecting ──► Greeting ──► Greeted ──► Echo ──► Ok, at a clean EOF
+//!        │             │       (held here)    │
+//!        └─────────────┴───────────┬──────────┘
+//!                                  ▼ Err(Wrong): what, in which phase, expected and got
+//! ```
+
+use std::fmt;
+use std::io;
+
+use super::payload::Payloads;
+
+/// What every exchange of a run has in common.
+#[derive(Clone, Debug)]
+pub struct Expected {
+    /// What the server sends first.
+    pub greeting: Vec<u8>,
+    /// What the connections send.
+    pub payloads: Payloads,
+    /// How many connections there are so far: an echo may be one of theirs.
+    pub opened: u64,
+}
+
+/// The longest message that a server must echo whole, in bytes, if it was sent in one piece.
+pub const WHOLE: usize = 1000;
+
+/// Where an exchange stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// The connection is not established yet.
+    Connect,
+    /// The greeting has not come, or not all of it.
+    Greeting,
+    /// The payload is under way, or its echo.
+    Echo,
+    /// The echo is here, all of it; the end is not.
+    Eof,
+}
+
+/// What is wrong with an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Nobody listens there.
+    Refused,
+    /// There is no way there, or a firewall says so.
+    Unreachable,
+    /// The connection was reset.
+    Reset(Phase),
+    /// It took too long.
+    TimedOut(Phase),
+    /// Another error of the socket.
+    Failed(Phase),
+    /// The greeting is another, or more than it should be.
+    WrongGreeting,
+    /// The end came before the whole greeting.
+    ShortGreeting,
+    /// The echo is not what was sent.
+    WrongEcho,
+    /// The echo is what another connection of this run has sent.
+    ForeignEcho,
+    /// The end came before the whole echo.
+    ShortEcho,
+    /// The end came in place of the echo.
+    NoEcho,
+    /// Something came behind the echo.
+    ExtraBytes,
+}
+
+/// What is wrong, and what one needs to find out why.
+#[derive(Clone, Debug)]
+pub struct Wrong {
+    /// For counting.
+    pub kind: Kind,
+    /// For reading: one line, the bytes escaped.
+    pub what: String,
+}
+
+/// What an exchange wants done next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// Find out whether the connection is established, then [`Exchange::handle_connected`].
+    Connect,
+    /// Send some or all of the payload from this byte on, then [`Exchange::handle_sent`].
+    Send(usize),
+    /// Receive once, then [`Exchange::handle_received`].
+    Receive,
+}
+
+/// One exchange, from its connect to the server's FIN.
+#[derive(Debug)]
+pub struct Exchange {
+    id: u64,
+    length: u32,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Connecting,
+    Greeting { seen: u32 },
+    Greeted,
+    Echo { sent: u32, seen: u32, pieces: bool },
+}
+
+impl Exchange {
+    /// The exchange of connection `id`.
+    #[must_use]
+    pub fn new(id: u64, expected: &Expected) -> Self {
+        Self {
+            id,
+            length: length(expected.payloads.length(id)),
+            state: State::Connecting,
+        }
+    }
+
+    /// The number of its connection.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// How much it sends, in bytes.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.length as usize
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        match self.state {
+            State::Connecting => Phase::Connect,
+            State::Greeting { .. } => Phase::Greeting,
+            State::Echo { seen, .. } if seen == self.length => Phase::Eof,
+            State::Greeted | State::Echo { .. } => Phase::Echo,
+        }
+    }
+
+    /// Whether it is greeted and has sent nothing yet: it may be held so.
+    #[must_use]
+    pub fn is_greeted(&self) -> bool {
+        matches!(self.state, State::Greeted)
+    }
+
+    /// What to do next.
+    #[must_use]
+    pub fn want(&self) -> Want {
+        match self.state {
+            State::Connecting => Want::Connect,
+            State::Echo { sent, .. } if sent < self.length => Want::Send(sent as usize),
+            State::Greeting { .. } | State::Greeted | State::Echo { .. } => Want::Receive,
+        }
+    }
+
+    /// The connection is established.
+    pub fn handle_connected(&mut self, expected: &Expected) {
+        self.state = if expected.greeting.is_empty() {
+            State::Greeted
+        } else {
+            State::Greeting { seen: 0 }
+        };
+    }
+
+    /// Goes on to the payload. Only for one that [is greeted](Self::is_greeted).
+    pub fn begin(&mut self) {
+        if self.is_greeted() {
+            self.state = State::Echo {
+                sent: 0,
+                seen: 0,
+                pieces: false,
+            };
+        }
+    }
+
+    /// `n` bytes of the payload are in the kernel's hands.
+    pub fn handle_sent(&mut self, n: usize) {
+        if let State::Echo { sent, pieces, .. } = &mut self.state {
+            *sent = sent.saturating_add(length(n)).min(self.length);
+            *pieces |= *sent < self.length;
+        }
+    }
+
+    /// A receive brought these bytes, at least one.
+    ///
+    /// # Errors
+    /// What is wrong with them. The exchange is over then.
+    pub fn handle_received(&mut self, bytes: &[u8], expected: &Expected) -> Result<(), Wrong> {
+        match &mut self.state {
+            State::Greeting { seen } => {
+                let rest = &expected.greeting[*seen as usize..];
+                if !rest.starts_with(bytes) {
+                    return Err(Wrong::bytes(Kind::WrongGreeting, *seen, rest, bytes));
+                }
+                *seen += length(bytes.len());
+                if *seen as usize == expected.greeting.len() {
+                    self.state = State::Greeted;
+                }
+                Ok(())
+            }
+            State::Echo { seen, .. } => {
+                let at = *seen as usize;
+                let mut due = vec![0; bytes.len().min(self.length as usize - at)];
+                expected.payloads.fill(self.id, at, &mut due);
+                if bytes == due {
+                    *seen += length(bytes.len());
+                    return Ok(());
+                }
+                Err(self.wrong_echo(at, &due, bytes, expected))
+            }
+            // Nothing was sent yet, so this is no echo.
+            State::Connecting | State::Greeted => {
+                Err(Wrong::bytes(Kind::WrongGreeting, 0, &[], bytes))
+            }
+        }
+    }
+
+    fn wrong_echo(&self, at: usize, due: &[u8], bytes: &[u8], expected: &Expected) -> Wrong {
+        if bytes.len() > due.len() && bytes.starts_with(due) {
+            let extra = &bytes[due.len()..];
+            return Wrong::bytes(Kind::ExtraBytes, length(at + due.len()), &[], extra);
+        }
+        let owner = expected.payloads.owner(bytes, expected.opened);
+        match owner.filter(|owner| at == 0 && *owner != self.id) {
+            Some(owner) => Wrong {
+                what: format!("got the bytes of connection {owner}: {}", Escaped(bytes)),
+                kind: Kind::ForeignEcho,
+            },
+            None => Wrong::bytes(Kind::WrongEcho, length(at), due, bytes),
+        }
+    }
+
+    /// The server's FIN has come.
+    ///
+    /// # Errors
+    /// It came too early.
+    pub fn handle_eof(&self) -> Result<(), Wrong> {
+        let short = |kind, seen, of: usize| Wrong {
+            kind,
+            what: format!("the end came after {seen} of {of} bytes"),
+        };
+        match self.state {
+            State::Echo { seen: 0, .. } if self.length > 0 => {
+                Err(short(Kind::NoEcho, 0, self.length()))
+            }
+            State::Echo { seen, pieces, .. } => {
+                let whole = !pieces && self.length() <= WHOLE;
+                if whole && seen < self.length {
+                    return Err(short(Kind::ShortEcho, seen, self.length()));
+                }
+                Ok(())
+            }
+            State::Greeting { seen } => Err(Wrong {
+                kind: Kind::ShortGreeting,
+                what: format!("the end came after {seen} bytes of the greeting"),
+            }),
+            State::Greeted | State::Connecting => Err(short(Kind::NoEcho, 0, self.length())),
+        }
+    }
+
+    /// The socket failed.
+    #[must_use]
+    pub fn handle_error(&self, error: &io::Error) -> Wrong {
+        use io::ErrorKind as E;
+        let phase = self.phase();
+        let kind = match error.kind() {
+            E::ConnectionRefused => Kind::Refused,
+            E::NetworkUnreachable | E::HostUnreachable | E::NetworkDown => Kind::Unreachable,
+            E::PermissionDenied if phase == Phase::Connect => Kind::Unreachable,
+            E::ConnectionReset | E::BrokenPipe | E::ConnectionAborted => Kind::Reset(phase),
+            E::TimedOut => Kind::TimedOut(phase),
+            _ => Kind::Failed(phase),
+        };
+        let what = error.to_string();
+        Wrong { kind, what }
+    }
+
+    /// Its time is over.
+    #[must_use]
+    pub fn handle_timeout(&self) -> Wrong {
+        let phase = self.phase();
+        Wrong {
+            kind: Kind::TimedOut(phase),
+            what: match self.state {
+                State::Greeting { seen } => format!("{seen} bytes of the greeting had come"),
+                State::Echo { sent, seen, .. } => {
+                    format!(
+                        "{sent} of {} bytes were sent, {seen} had come back",
+                        self.length
+                    )
+                }
+                State::Connecting | State::Greeted => "nothing had come".to_owned(),
+            },
+        }
+    }
+}
+
+/// A length as an exchange stores it. Lossless: payloads and greetings are shorter than 4 GiB.
+fn length(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+impl Wrong {
+    fn bytes(kind: Kind, at: u32, expected: &[u8], got: &[u8]) -> Self {
+        let same = expected.iter().zip(got).take_while(|(a, b)| a == b).count();
+        let at = at as usize + same;
+        let (expected, got) = (Escaped(&expected[same..]), Escaped(&got[same..]));
+        Self {
+            kind,
+            what: format!("at byte {at} expected {expected}, got {got}"),
+        }
+    }
+}
+
+impl Phase {
+    /// All of them, in order.
+    pub const ALL: [Self; 4] = [Self::Connect, Self::Greeting, Self::Echo, Self::Eof];
+
+    /// Its name in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Greeting => "greeting",
+            Self::Echo => "echo",
+            Self::Eof => "eof",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    /// Its name in reports, such as `reset_echo`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self {
+            Self::Reset(phase) => return write!(f, "reset_{}", phase.name()),
+            Self::TimedOut(phase) => return write!(f, "timed_out_{}", phase.name()),
+            Self::Failed(phase) => return write!(f, "failed_{}", phase.name()),
+            Self::Refused => "refused",
+            Self::Unreachable => "unreachable",
+            Self::WrongGreeting => "wrong_greeting",
+            Self::ShortGreeting => "short_greeting",
+            Self::WrongEcho => "wrong_echo",
+            Self::ForeignEcho => "foreign_echo",
+            Self::ShortEcho => "short_echo",
+            Self::NoEcho => "no_echo",
+            Self::ExtraBytes => "extra_bytes",
+        };
+        f.write_str(name)
+    }
+}
+
+/// The first bytes of what may be long and may be anything, for a terminal.
+struct Escaped<'a>(&'a [u8]);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 24;
+        if self.0.is_empty() {
+            return f.write_str("nothing");
+        }
+        let shown = &self.0[..self.0.len().min(SHOWN)];
+        write!(f, "\"{}\"", shown.escape_ascii())?;
+        match self.0.len() - shown.len() {
+            0 => Ok(()),
+            more => write!(f, " and {more} bytes more"),
+        }
+    }
+}

@@ -25,7 +25,7 @@ pub(crate) fn start(level: Option<LevelFilter>) -> Result<(), String> {
         }
     }
     builder
-        .target(Target::Pipe(Box::new(Lines::new(stderr()))))
+        .target(Target::Pipe(Box::new(Lines::log(stderr()))))
         .init();
     Ok(())
 }

@@ -138,9 +138,9 @@ impl Server {
     /// The poll is broken, or a listener is no listener any more. Nothing that a peer does, no
     /// shortage and no signal is an error here.
     pub fn turn(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        self.wait(timeout)?;
+        let interrupted = self.wait(timeout)?;
         let now = self.now();
-        self.handle_signals(now);
+        self.handle_signals(interrupted, now);
         let events = self.events.iter().map(|event| Event {
             key: event.token().0,
             fin: event.is_read_closed(),
@@ -148,25 +148,29 @@ impl Server {
         self.reactor.handle(events, now)
     }
 
-    /// Sleeps until the first of: an event, an alarm, `timeout`.
-    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+    /// Sleeps until the first of: an event, an alarm, `timeout`. Returns whether a signal interrupted
+    /// that.
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
         let signals = self.signals.as_ref().and_then(Signals::alarm);
         let alarm = [self.reactor.alarm(), signals].into_iter().flatten().min();
         let alarm = alarm.map(|alarm| self.now().until(alarm));
         let timeout = [timeout, alarm].into_iter().flatten().min();
         match self.reactor.system.poll(&mut self.events, timeout) {
             // A signal, if only SIGSTOP and SIGCONT: an empty batch, and the next turn waits.
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(()),
-            polled => polled.map_err(|e| context("cannot poll", &e)),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(true),
+            polled => polled
+                .map(|()| false)
+                .map_err(|e| context("cannot poll", &e)),
         }
     }
 
-    fn handle_signals(&mut self, now: Moment) {
+    /// An interrupted wait is a reason to look, too: the handler may have had no memory to send.
+    fn handle_signals(&mut self, interrupted: bool, now: Moment) {
         let Some(signals) = &mut self.signals else {
             return;
         };
         signals.handle_time(now);
-        if self.events.iter().any(|event| event.token() == SIGNALS) {
+        if interrupted || self.events.iter().any(|event| event.token() == SIGNALS) {
             for request in signals.requests(now) {
                 match request {
                     Request::ShutDown => self.reactor.shut_down(now),

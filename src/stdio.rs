@@ -19,7 +19,9 @@ pub(crate) struct Lines<S> {
     stream: S,
     /// `None` for what always has room: a file, /dev/null.
     room: Option<(Poll, Events)>,
+    /// Since the last line that was written; counted if it is to be said.
     dropped: u64,
+    tells: bool,
 }
 
 impl<S: Write + AsRawFd> Lines<S> {
@@ -28,6 +30,15 @@ impl<S: Write + AsRawFd> Lines<S> {
             room: watch(stream.as_raw_fd()).ok(),
             stream,
             dropped: 0,
+            tells: false,
+        }
+    }
+
+    /// The same for a log, which tells how many of its lines were dropped.
+    pub(crate) fn log(stream: S) -> Self {
+        Self {
+            tells: true,
+            ..Self::new(stream)
         }
     }
 
@@ -52,16 +63,17 @@ fn watch(fd: RawFd) -> io::Result<(Poll, Events)> {
 }
 
 impl<S: Write + AsRawFd> Write for Lines<S> {
-    /// Takes a whole line, whatever becomes of it. What was dropped is said before the next one.
+    /// Takes a whole line, whatever becomes of it.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.has_room() {
-            let dropped = match std::mem::take(&mut self.dropped) {
-                0 => String::new(),
-                n => format!("{n} lines were dropped here, for want of a reader\n"),
-            };
-            let _ = self.stream.write_all(&[dropped.as_bytes(), line].concat());
+        let dropped = match self.dropped {
+            0 => String::new(),
+            n => format!("{n} lines were dropped here, for want of a reader or of room\n"),
+        };
+        let lines = [dropped.as_bytes(), line].concat();
+        if self.has_room() && self.stream.write_all(&lines).is_ok() {
             let _ = self.stream.flush();
-        } else {
+            self.dropped = 0;
+        } else if self.tells {
             self.dropped += 1;
         }
         Ok(line.len())

@@ -140,15 +140,7 @@ impl Server {
 
     /// Sends it a signal, by name.
     pub fn signal(&self, name: &str) {
-        let kill = format!("kill -{name} {}", self.pid());
-        assert!(
-            Command::new("sh")
-                .args(["-c", &kill])
-                .status()
-                .unwrap()
-                .success(),
-            "{kill}"
-        );
+        assert!(signal(&self.pid().to_string(), name), "kill -{name}");
     }
 
     pub fn is_running(&mut self) -> bool {
@@ -157,7 +149,9 @@ impl Server {
 
     /// How it ended by itself, and what it said on a piped stderr.
     pub fn end(mut self) -> (ExitStatus, String) {
-        let status = end_in_time(&mut self.child);
+        // If it does not, the end of `self` ends it, and what it runs in.
+        let status =
+            status_within(PATIENCE, &mut self.child).unwrap_or_else(|| panic!("it does not end"));
         let mut said = String::new();
         self.child
             .stderr
@@ -189,6 +183,13 @@ pub fn last_line(server: Server) -> String {
     said.lines().last().unwrap().to_owned()
 }
 
+/// Sends a process a signal, by name. Whether there was such a process.
+pub fn signal(pid: &str, name: &str) -> bool {
+    let kill = format!("kill -{name} {pid}");
+    let killed = Command::new("sh").args(["-c", &kill]).status();
+    killed.unwrap().success()
+}
+
 /// The line's equation holds, and has these terms; what is not named is 0.
 pub fn assert_counts(line: &str, counts: &[(&str, u64)]) {
     assert_eq!(terms(line), counts, "{line}");
@@ -196,16 +197,24 @@ pub fn assert_counts(line: &str, counts: &[(&str, u64)]) {
 
 /// The terms of the line's equation that are not 0. It holds.
 pub fn terms(line: &str) -> Vec<(&str, u64)> {
+    let terms = counts(line).into_iter().skip(1);
+    terms.filter(|(_, n)| *n != 0).collect()
+}
+
+/// What the line says of the clients: `accepted`, and then the terms that it is the sum of.
+pub fn counts(line: &str) -> Vec<(&str, u64)> {
     let (_, equation) = line.split_once("] accepted ").unwrap();
     let (equation, _) = equation.split_once(';').unwrap();
     let (accepted, terms) = equation.split_once(" = ").unwrap();
     let terms = terms
         .split(" + ")
         .map(|term| term.rsplit_once(' ').unwrap());
-    let terms: Vec<(&str, u64)> = terms.map(|(name, n)| (name, n.parse().unwrap())).collect();
-    let sum: u64 = terms.iter().map(|(_, n)| n).sum();
-    assert_eq!(accepted, sum.to_string(), "{line}");
-    terms.into_iter().filter(|(_, n)| *n != 0).collect()
+    let accepted = ("accepted", accepted.parse().unwrap());
+    let mut counts = vec![accepted];
+    counts.extend(terms.map(|(name, n)| (name, n.parse::<u64>().unwrap())));
+    let sum: u64 = counts[1..].iter().map(|(_, n)| n).sum();
+    assert_eq!(accepted.1, sum, "{line}");
+    counts
 }
 
 /// What a command of few words said, which ends by itself.
@@ -231,18 +240,23 @@ fn end_in_time(child: &mut Child) -> ExitStatus {
 }
 
 fn end_within(patience: Duration, child: &mut Child) -> ExitStatus {
+    status_within(patience, child).unwrap_or_else(|| {
+        kill_group(child.id());
+        child.kill().unwrap();
+        panic!("it does not end");
+    })
+}
+
+/// How the child ended, if it did.
+fn status_within(patience: Duration, child: &mut Child) -> Option<ExitStatus> {
     let start = Instant::now();
-    loop {
+    while start.elapsed() < patience {
         if let Some(status) = child.try_wait().unwrap() {
-            return status;
-        }
-        if start.elapsed() > patience {
-            kill_group(child.id());
-            child.kill().unwrap();
-            panic!("it does not end");
+            return Some(status);
         }
         std::thread::sleep(Duration::from_millis(1));
     }
+    None
 }
 
 /// Ends whatever a command with a process group of its own has started; does nothing to another.

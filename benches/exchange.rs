@@ -13,40 +13,52 @@
 mod util;
 
 use std::io::{Write, stderr};
-use std::net::TcpStream;
+use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use util::{Server, assert_greeted, assert_rest, payload};
+use hello_echo::load::{Load, Options, Payloads, Plan};
+use util::Server;
 
-/// `payloads.len()` clients at once, each phase for all of them before the next.
-fn exchanges(server: &Server, payloads: &[Vec<u8>]) {
-    let mut clients: Vec<TcpStream> = payloads.iter().map(|_| server.connect()).collect();
-    clients.iter_mut().for_each(assert_greeted);
-    for (client, payload) in clients.iter_mut().zip(payloads) {
-        client.write_all(payload).unwrap();
-    }
-    for (client, payload) in clients.iter_mut().zip(payloads) {
-        assert_rest(client, payload);
-    }
+/// So many exchanges in a closed loop, and how long they took.
+fn exchanges(server: &Server, exchanges: u64, at_once: u64) -> Duration {
+    let mut load = Load::new(Options {
+        targets: vec![server.addresses[0].parse().unwrap()],
+        sources: vec![],
+        plan: Plan {
+            hold: 0,
+            ramp: None,
+            exchanges: Some(exchanges),
+            duration: None,
+            concurrency: at_once,
+            rate: None,
+        },
+        payloads: Payloads::new(exchanges, 1000, 1000),
+        greeting: b"hello\n".to_vec(),
+        timeout: util::PATIENCE,
+    })
+    .unwrap();
+    while load.turn(util::PATIENCE).unwrap() {}
+    assert_eq!(
+        load.record().right,
+        exchanges,
+        "{:?}",
+        load.record().described
+    );
+    load.elapsed()
 }
 
 fn exchange(criterion: &mut Criterion) {
     let server = Server::start(&[]);
     let mut group = criterion.benchmark_group("exchange");
+    group.throughput(Throughput::Elements(1));
     for at_once in [1, 64] {
-        let payloads: Vec<_> = (0..at_once).map(|seed| payload(seed, 1000)).collect();
         let (mut done, before) = (0, server.cpu_time());
-        group.throughput(Throughput::Elements(at_once));
-        group.bench_with_input(
-            BenchmarkId::new("at once", at_once),
-            &payloads,
-            |b, payloads| {
-                b.iter(|| {
-                    exchanges(&server, payloads);
-                    done += at_once;
-                });
-            },
-        );
+        group.bench_function(BenchmarkId::new("at once", at_once), |b| {
+            b.iter_custom(|iterations| {
+                done += iterations;
+                exchanges(&server, iterations, at_once)
+            });
+        });
         let spent = (server.cpu_time() - before).as_nanos() as f64 / 1000.0 / done.max(1) as f64;
         let _ = writeln!(
             stderr(),

@@ -1,7 +1,7 @@
 //! The load client: many connections from one thread, every byte checked, every connection accounted
 //! for.
 //!
-//! The same build as the server's: a [`schedule`] that says what to begin and an [`exchange`] that
+//! The same build as the server's: a schedule that says what to begin and an [`exchange`] that
 //! says what a connection wants and what is wrong with it, neither with a socket or a clock; and the
 //! [`Load`], which polls and moves the bytes.
 

@@ -97,6 +97,14 @@ enum Role {
     Finishing,
 }
 
+/// What an event says.
+#[derive(Clone, Copy, Default)]
+struct Ready {
+    readable: bool,
+    fin: bool,
+    failed: bool,
+}
+
 /// How far a connection got.
 enum Progress {
     More,
@@ -222,7 +230,12 @@ impl Load {
         self.handle_signals();
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         for event in events.iter().filter(|event| event.token() != SIGNALS) {
-            self.drive(event.token().0);
+            let ready = Ready {
+                readable: event.is_readable(),
+                fin: event.is_read_closed(),
+                failed: event.is_error(),
+            };
+            self.drive(event.token().0, ready);
         }
         self.events = events;
         self.expire();
@@ -351,19 +364,19 @@ impl Load {
         self.counts.held -= 1;
         self.counts.finishing += 1;
         self.deadlines.set(&mut self.slab, Kind::Echo, key, now);
-        self.drive(key);
+        self.drive(key, Ready::default());
     }
 
-    /// Takes a connection as far as it goes: its edges come for both directions, and only after
-    /// `WouldBlock`.
-    fn drive(&mut self, key: usize) {
+    /// Takes a connection as far as it goes. Its edges come for both directions, after `WouldBlock`
+    /// and after a receive that came back short, unless the event spoke of the server's FIN.
+    fn drive(&mut self, key: usize, mut ready: Ready) {
         loop {
             let Some(client) = self.slab.get_mut(key) else {
                 return;
             };
             let before = client.exchange.phase();
-            let progress =
-                client.advance(&self.expected, &mut self.scratch, &mut self.record.bytes);
+            let bytes = &mut self.record.bytes;
+            let progress = client.advance(&mut ready, &self.expected, &mut self.scratch, bytes);
             let now = Moment::new(self.start, Instant::now());
             if client.exchange.phase() != before {
                 self.record.phase(before, client.since.until(now));
@@ -452,75 +465,73 @@ impl Client {
     /// One step of its exchange. `bytes` counts those sent and received.
     fn advance(
         &mut self,
+        ready: &mut Ready,
         expected: &Expected,
         scratch: &mut [u8],
         bytes: &mut [u64; 2],
     ) -> Progress {
-        let exchange = &mut self.exchange;
-        let outcome = match exchange.want() {
-            Want::Connect => match self.socket.take_error() {
-                Ok(None) if self.socket.peer_addr().is_err() => return Progress::Waiting,
+        match self.exchange.want() {
+            Want::Connect => match self.error(ready) {
                 Ok(None) => {
-                    exchange.handle_connected(expected);
-                    Ok(())
+                    self.exchange.handle_connected(expected);
+                    Progress::More
                 }
-                Ok(Some(e)) | Err(e) => Err(e),
+                Ok(Some(e)) | Err(e) => self.outcome(Err(e)),
             },
-            Want::Send(place) => {
-                let room = scratch.len().min(exchange.length() - place);
-                expected
-                    .payloads
-                    .fill(exchange.id(), place, &mut scratch[..room]);
-                let sent = self
-                    .socket
-                    .send_with_flags(&scratch[..room], libc::MSG_NOSIGNAL);
-                sent.map(|n| {
-                    bytes[0] += n as u64;
-                    exchange.handle_sent(n);
-                })
-            }
-            Want::Receive => match io::Read::read(&mut &self.socket, scratch) {
-                Ok(0) => return Progress::Done(exchange.handle_eof()),
-                Ok(n) => {
-                    bytes[1] += n as u64;
-                    if let Err(wrong) = exchange.handle_received(&scratch[..n], expected) {
-                        return Progress::Done(Err(wrong));
-                    }
-                    Ok(())
+            Want::Send(place) => match self.send(place, expected, scratch) {
+                // The echo of what was sent so far may be here, and the end.
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock && ready.readable => {
+                    self.receive(ready, expected, scratch, bytes)
                 }
-                Err(e) => Err(e),
+                sent => self.outcome(sent.map(|n| bytes[0] += n as u64)),
             },
-        };
-        match outcome {
-            Ok(()) => Progress::More,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => Progress::More,
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                self.blocked(expected, scratch, bytes)
-            }
-            Err(e) => Progress::Done(Err(exchange.handle_error(&e))),
+            Want::Receive if !ready.readable => Progress::Waiting,
+            Want::Receive => self.receive(ready, expected, scratch, bytes),
         }
     }
 
-    /// What it wants does not go on. If that was to send, the echo of what has been sent may be
-    /// here, and so may the end.
-    fn blocked(
+    /// Why the connect failed, if the event says that it did.
+    fn error(&self, ready: &Ready) -> io::Result<Option<io::Error>> {
+        if ready.failed {
+            self.socket.take_error()
+        } else {
+            Ok(None)
+        }
+    }
+
+    fn send(&mut self, place: usize, expected: &Expected, scratch: &mut [u8]) -> io::Result<usize> {
+        let room = scratch.len().min(self.exchange.length() - place);
+        let payload = &mut scratch[..room];
+        expected.payloads.fill(self.exchange.id(), place, payload);
+        let sent = self.socket.send_with_flags(payload, libc::MSG_NOSIGNAL)?;
+        self.exchange.handle_sent(sent);
+        Ok(sent)
+    }
+
+    fn receive(
         &mut self,
+        ready: &mut Ready,
         expected: &Expected,
         scratch: &mut [u8],
         bytes: &mut [u64; 2],
     ) -> Progress {
-        if !matches!(self.exchange.want(), Want::Send(_)) {
-            return Progress::Waiting;
-        }
         match io::Read::read(&mut &self.socket, scratch) {
             Ok(0) => Progress::Done(self.exchange.handle_eof()),
             Ok(n) => {
                 bytes[1] += n as u64;
+                ready.readable = ready.fin || n == scratch.len();
                 match self.exchange.handle_received(&scratch[..n], expected) {
                     Ok(()) => Progress::More,
                     Err(wrong) => Progress::Done(Err(wrong)),
                 }
             }
+            Err(e) => self.outcome(Err(e)),
+        }
+    }
+
+    fn outcome(&self, outcome: io::Result<()>) -> Progress {
+        match outcome {
+            Ok(()) => Progress::More,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => Progress::More,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => Progress::Waiting,
             Err(e) => Progress::Done(Err(self.exchange.handle_error(&e))),

@@ -31,47 +31,38 @@ fn read(log: &TempPath) -> String {
     std::fs::read_to_string(&log.0).unwrap()
 }
 
+/// The descriptors that are no client's: 16, or more where the tests were started with some that
+/// every child inherits. Three were not open yet when it counted them, and it keeps 8 back.
+fn own(server: &Server) -> usize {
+    (server.descriptors() - 3 + 8).max(16)
+}
+
 #[test]
 fn the_capacity_line_names_what_binds() {
-    let nofile = "limited by RLIMIT_NOFILE (hard limit 100)";
-    let asked = "limited by --max-connections";
     let cases = [
-        (
-            "ulimit -n 100",
-            "",
-            format!("can hold 84 connections, {nofile}"),
-        ),
-        (
-            "ulimit -n 100",
-            "--max-connections 4294967295",
-            format!("can hold 84 connections, {nofile}"),
-        ),
-        (
-            "ulimit -n 100",
-            "--max-connections 83",
-            format!("can hold 83 connections, {asked}"),
-        ),
-        (
-            "true",
-            "--max-connections 1",
-            format!("can hold 1 connections, {asked}"),
-        ),
+        ("ulimit -n 100", "", None),
+        ("ulimit -n 100", "--max-connections 4294967295", None),
+        ("ulimit -n 100", "--max-connections 50", Some(50)),
+        ("true", "--max-connections 1", Some(1)),
         // A soft limit is raised to the hard one.
-        (
-            "ulimit -Sn 50; ulimit -Hn 100",
-            "",
-            format!("can hold 84 connections, {nofile}"),
-        ),
+        ("ulimit -Sn 50; ulimit -Hn 100", "", None),
     ];
-    for (limit, options, line) in cases {
+    for (limit, options, asked) in cases {
         println!("{limit}, {options}");
         let log = TempPath::new("capacity");
         let options: Vec<&str> = options.split_whitespace().collect();
         let server = limited(limit, &options, &log);
+        let line = match asked {
+            Some(asked) => format!("can hold {asked} connections, limited by --max-connections\n"),
+            None => format!(
+                "can hold {} connections, limited by RLIMIT_NOFILE (hard limit 100)\n",
+                100 - own(&server)
+            ),
+        };
         server.assert_serves();
         let said = read(&log);
         assert_eq!(said.matches("can hold ").count(), 1, "{said}");
-        assert!(said.contains(&line), "{said}");
+        assert!(said.contains(&line), "{said}, not {line}");
     }
 }
 
@@ -207,6 +198,7 @@ fn memory_may_bind_too() {
     let limit = format!("ulimit -n 10000; ulimit -v {}", size + 1024 - 150);
     let server = limited(&limit, &[], &log);
     server.assert_serves();
-    let line = "can hold 4992 connections, limited by memory";
-    assert!(read(&log).contains(line), "{}", read(&log));
+    let half = (10_000 - own(&server)) / 2;
+    let line = format!("can hold {half} connections, limited by memory");
+    assert!(read(&log).contains(&line), "{}", read(&log));
 }

@@ -175,7 +175,7 @@ impl Server {
                 match request {
                     Request::ShutDown => self.reactor.shut_down(now),
                     Request::Report => self.reactor.report(),
-                    Request::Nothing => {}
+                    Request::HangUp | Request::Nothing => {}
                 }
             }
         }

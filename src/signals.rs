@@ -25,8 +25,10 @@ pub(crate) enum Request {
     ShutDown,
     /// SIGUSR1: log the stats.
     Report,
-    /// SIGHUP, as a terminal that closes sends it; SIGXFSZ, as a log file at its RLIMIT_FSIZE does.
-    /// They would end the process if nobody caught them.
+    /// SIGHUP, as a terminal that closes sends it. This and the next would end the process if nobody
+    /// caught them.
+    HangUp,
+    /// SIGXFSZ, as a log file at its RLIMIT_FSIZE sends it.
     Nothing,
 }
 
@@ -69,6 +71,7 @@ impl Signals {
         let request = |signal: c_int| match signal {
             SIGTERM | SIGINT => Request::ShutDown,
             SIGUSR1 => Request::Report,
+            SIGHUP => Request::HangUp,
             _ => Request::Nothing,
         };
         let requests: Vec<Request> = self.delivery.pending().map(request).collect();

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use util::{
     BINARY, PATIENCE, Peer, Server, TempPath, assert_counts, assert_echoes, assert_ends_with,
-    assert_greeted, assert_rest, connect_unix, have, in_a_network, logging, output, reset, skip,
+    assert_greeted, assert_rest, connect_unix, have, in_a_network, last_line, logging, output,
+    reset, skip, terms,
 };
 
 fn wait_until_refused(server: &Server) {
@@ -196,7 +197,9 @@ fn a_doubled_signal_is_one() {
     flying.write_all(b"in flight").unwrap();
     assert_rest(&mut flying, b"in flight");
     drop(flying);
-    assert_ends_with(server, &[("echoed", 1)]);
+    // Who only looked whether it still listens may have been accepted, too.
+    let line = last_line(server);
+    assert!(terms(&line).contains(&("echoed", 1)), "{line}");
 }
 
 /// A process 1 has no default actions: what it does not catch is not delivered to it.

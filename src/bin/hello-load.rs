@@ -60,7 +60,9 @@ fn run(request: &Request) -> io::Result<bool> {
     for complaint in &complaints {
         let _ = writeln!(io::stderr(), "hello-load: {complaint}");
     }
-    Ok(report.record.wrongs() == 0 && complaints.is_empty())
+    // A check that was cut short has found nothing out.
+    let is_checked = !request.check || report.record.right > 0;
+    Ok(report.record.wrongs() == 0 && complaints.is_empty() && is_checked)
 }
 
 fn say(request: &Request, report: &Report<'_>) -> io::Result<()> {
@@ -74,6 +76,9 @@ fn say(request: &Request, report: &Report<'_>) -> io::Result<()> {
     } else if request.check {
         for described in &report.record.described {
             let _ = writeln!(io::stderr(), "hello-load: {described}");
+        }
+        if report.is_cut_short && report.record.right == 0 {
+            let _ = writeln!(io::stderr(), "hello-load: cut short by a signal");
         }
         Ok(())
     } else {
@@ -90,7 +95,7 @@ fn progress_bar(request: &Request) -> ProgressBar {
     let template = "{wide_bar} {msg} {eta} left";
     let bar = match (plan.exchanges, plan.duration) {
         (_, Some(duration)) => ProgressBar::new(duration.as_millis() as u64),
-        (exchanges, None) => ProgressBar::new(exchanges.unwrap_or(0) + plan.hold),
+        (exchanges, None) => ProgressBar::new(exchanges.unwrap_or(0).saturating_add(plan.hold)),
     };
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
@@ -68,8 +69,13 @@ pub struct Load {
     scratch: Box<[u8]>,
     record: Record,
     start: Instant,
+    ended: Option<Duration>,
     /// When a connect that the kernel has no room for is tried again.
     retry_at: Option<Moment>,
+    /// Since when there has been no place in the queue of the target whose turn it is.
+    full_since: Option<Moment>,
+    /// Zero is for ever.
+    timeout: Duration,
 }
 
 struct Target {
@@ -139,12 +145,15 @@ impl Load {
             scratch: vec![0; SCRATCH].into(),
             record: Record::new().map_err(io::Error::other)?,
             start,
+            ended: None,
             retry_at: None,
+            full_since: None,
+            timeout: options.timeout,
         })
     }
 
-    /// Catches SIGINT and SIGTERM from here on: the run is [cut short](Self::is_cut_short). The
-    /// second of them ends the process.
+    /// Catches SIGINT, SIGTERM and SIGHUP from here on: the run is [cut short](Self::is_cut_short).
+    /// The second SIGINT or SIGTERM ends the process.
     ///
     /// # Errors
     /// No descriptor left.
@@ -173,10 +182,10 @@ impl Load {
         &self.record
     }
 
-    /// How long it has been running.
+    /// How long it has been running, or did.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
-        self.start.elapsed()
+        self.ended.unwrap_or_else(|| self.start.elapsed())
     }
 
     /// What it is doing.
@@ -204,11 +213,12 @@ impl Load {
     /// Returns whether there is more to do.
     ///
     /// # Errors
-    /// The poll is broken, or the system has no descriptor or no port left. What is wrong with one
-    /// connection is in the [record](Self::record).
+    /// The poll is broken, or the system has no descriptor or no port left and nothing is under way
+    /// that will leave one. What is wrong with one connection is in the [record](Self::record).
     pub fn turn(&mut self, timeout: Duration) -> io::Result<bool> {
         let alarm = self.begin()?;
         if self.schedule.stage() == Stage::Over {
+            self.ended.get_or_insert(self.start.elapsed());
             self.record.given_up += self.slab.len() as u64;
             self.slab.clear();
             return Ok(false);
@@ -250,7 +260,10 @@ impl Load {
         };
         signals.handle_time(now);
         if self.events.iter().any(|event| event.token() == SIGNALS)
-            && signals.requests(now).contains(&Request::ShutDown)
+            && signals
+                .requests(now)
+                .iter()
+                .any(|request| matches!(request, Request::ShutDown | Request::HangUp))
         {
             self.schedule.cut_short();
         }
@@ -284,7 +297,7 @@ impl Load {
                 Step::Exchange(meant) => self.open(Role::Churning, meant)?,
             };
             if !opened {
-                // A Unix socket's backlog is full; there is no edge for that.
+                // There is no edge for a place in a Unix socket's queue, or for a port.
                 self.schedule.take_back();
                 self.retry_at = Some(self.now().after(Duration::from_millis(1)));
                 return Ok(self.retry_at);
@@ -299,7 +312,12 @@ impl Load {
         let place = (id % self.targets.len() as u64) as usize;
         let target = &self.targets[place];
         let domain = target.address.domain();
-        let socket = Socket::new(domain, Type::STREAM.nonblocking().cloexec(), None)?;
+        // An open loop may have more under way than there is room for: it is late then, not over.
+        let may_wait = role == Role::Churning && self.counts.churning > 0;
+        let socket = match Socket::new(domain, Type::STREAM.nonblocking().cloexec(), None) {
+            Err(e) if may_wait && e.raw_os_error() == Some(libc::EMFILE) => return Ok(false),
+            socket => socket?,
+        };
         if domain != Domain::UNIX {
             bind(
                 &socket,
@@ -311,7 +329,11 @@ impl Load {
         let now = self.now();
         let connected = match socket.connect(&target.address) {
             Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => Ok(()),
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => match self.queue_is_full(now) {
+                Some(timed_out) => Err(timed_out),
+                None => return Ok(false),
+            },
+            Err(e) if may_wait && e.kind() == io::ErrorKind::AddrNotAvailable => return Ok(false),
             // The system's, not the connection's: with the next it would be the same.
             Err(e) if e.kind() == io::ErrorKind::AddrNotAvailable => {
                 return Err(io::Error::new(
@@ -321,6 +343,7 @@ impl Load {
             }
             connected => connected,
         };
+        self.full_since = None;
         self.record.open_one();
         self.expected.opened = self.record.opened;
         self.record.latest = self.record.latest.max(meant.until(now));
@@ -347,6 +370,15 @@ impl Load {
             self.close(key, Err(wrong));
         }
         Ok(true)
+    }
+
+    /// A Unix socket's queue is full. There is no connection yet that could time out, so this says
+    /// when the one to be has waited for long enough.
+    fn queue_is_full(&mut self, now: Moment) -> Option<io::Error> {
+        let waited = self.full_since.get_or_insert(now).until(now);
+        let is_over = self.timeout > Duration::ZERO && waited >= self.timeout;
+        let why = "the server's queue was full all the time";
+        is_over.then(|| io::Error::new(io::ErrorKind::TimedOut, why))
     }
 
     /// Finishes the held connection whose turn it is, if it is still there.
@@ -470,42 +502,62 @@ impl Client {
         scratch: &mut [u8],
         bytes: &mut [u64; 2],
     ) -> Progress {
-        match self.exchange.want() {
-            Want::Connect => match self.error(ready) {
-                Ok(None) => {
-                    self.exchange.handle_connected(expected);
-                    Progress::More
-                }
-                Ok(Some(e)) | Err(e) => self.outcome(Err(e)),
-            },
-            Want::Send(place) => match self.send(place, expected, scratch) {
-                // The echo of what was sent so far may be here, and the end.
+        let progress = match self.exchange.want() {
+            Want::Connect if ready.failed => self.connect(expected),
+            Want::Connect => {
+                self.exchange.handle_connected(expected);
+                Ok(Progress::More)
+            }
+            Want::Send(place) => match self.send(place, expected, scratch, bytes) {
+                // The echo of what has been sent so far may be here, and so may the end.
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock && ready.readable => {
                     self.receive(ready, expected, scratch, bytes)
                 }
-                sent => self.outcome(sent.map(|n| bytes[0] += n as u64)),
+                sent => sent,
             },
-            Want::Receive if !ready.readable => Progress::Waiting,
+            Want::Receive if !ready.readable => Ok(Progress::Waiting),
             Want::Receive => self.receive(ready, expected, scratch, bytes),
-        }
+        };
+        progress.unwrap_or_else(|e| match e.kind() {
+            io::ErrorKind::Interrupted => Progress::More,
+            io::ErrorKind::WouldBlock => Progress::Waiting,
+            _ => Progress::Done(Err(self.exchange.handle_error(&e))),
+        })
     }
 
-    /// Why the connect failed, if the event says that it did.
-    fn error(&self, ready: &Ready) -> io::Result<Option<io::Error>> {
-        if ready.failed {
-            self.socket.take_error()
-        } else {
-            Ok(None)
+    /// The event speaks of an error. A socket without a peer was refused or has been reset since:
+    /// only an error that follows a connection, or what came over it, tells that there was one.
+    fn connect(&mut self, expected: &Expected) -> io::Result<Progress> {
+        let found = match self.socket.peer_addr() {
+            Ok(_) => Ok(0),
+            Err(_) => self.socket.peek(&mut [MaybeUninit::uninit()]),
+        };
+        let was_connected = match &found {
+            Ok(_) => true,
+            Err(e) => {
+                [io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe].contains(&e.kind())
+            }
+        };
+        if was_connected {
+            self.exchange.handle_connected(expected);
         }
+        found.map(|_| Progress::More)
     }
 
-    fn send(&mut self, place: usize, expected: &Expected, scratch: &mut [u8]) -> io::Result<usize> {
-        let room = scratch.len().min(self.exchange.length() - place);
-        let payload = &mut scratch[..room];
-        expected.payloads.fill(self.exchange.id(), place, payload);
-        let sent = self.socket.send_with_flags(payload, libc::MSG_NOSIGNAL)?;
-        self.exchange.handle_sent(sent);
-        Ok(sent)
+    fn send(
+        &mut self,
+        place: usize,
+        expected: &Expected,
+        scratch: &mut [u8],
+        bytes: &mut [u64; 2],
+    ) -> io::Result<Progress> {
+        let part = scratch.len().min(self.exchange.length() - place);
+        let (id, part) = (self.exchange.id(), &mut scratch[..part]);
+        expected.payloads.fill(id, place, part);
+        let n = self.socket.send_with_flags(part, libc::MSG_NOSIGNAL)?;
+        bytes[0] += n as u64;
+        self.exchange.handle_sent(n);
+        Ok(Progress::More)
     }
 
     fn receive(
@@ -514,28 +566,18 @@ impl Client {
         expected: &Expected,
         scratch: &mut [u8],
         bytes: &mut [u64; 2],
-    ) -> Progress {
-        match io::Read::read(&mut &self.socket, scratch) {
-            Ok(0) => Progress::Done(self.exchange.handle_eof()),
-            Ok(n) => {
-                bytes[1] += n as u64;
-                ready.readable = ready.fin || n == scratch.len();
-                match self.exchange.handle_received(&scratch[..n], expected) {
-                    Ok(()) => Progress::More,
-                    Err(wrong) => Progress::Done(Err(wrong)),
-                }
-            }
-            Err(e) => self.outcome(Err(e)),
+    ) -> io::Result<Progress> {
+        let n = io::Read::read(&mut &self.socket, scratch)?;
+        if n == 0 {
+            return Ok(Progress::Done(self.exchange.handle_eof()));
         }
-    }
-
-    fn outcome(&self, outcome: io::Result<()>) -> Progress {
-        match outcome {
+        bytes[1] += n as u64;
+        ready.readable = ready.fin || n == scratch.len();
+        let received = self.exchange.handle_received(&scratch[..n], expected);
+        Ok(match received {
             Ok(()) => Progress::More,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => Progress::More,
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Progress::Waiting,
-            Err(e) => Progress::Done(Err(self.exchange.handle_error(&e))),
-        }
+            Err(wrong) => Progress::Done(Err(wrong)),
+        })
     }
 }
 

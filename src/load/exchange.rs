@@ -207,20 +207,21 @@ impl Exchange {
                     *seen += length(bytes.len());
                     return Ok(());
                 }
+                if let Some(extra) = bytes.strip_prefix(&due[..]).filter(|x| !x.is_empty()) {
+                    *seen += length(due.len());
+                    return Err(Wrong::bytes(Kind::ExtraBytes, *seen, &[], extra));
+                }
                 Err(self.wrong_echo(at, &due, bytes, expected))
             }
             // Nothing was sent yet, so this is no echo.
             State::Connecting | State::Greeted => {
-                Err(Wrong::bytes(Kind::WrongGreeting, 0, &[], bytes))
+                let at = length(expected.greeting.len());
+                Err(Wrong::bytes(Kind::WrongGreeting, at, &[], bytes))
             }
         }
     }
 
     fn wrong_echo(&self, at: usize, due: &[u8], bytes: &[u8], expected: &Expected) -> Wrong {
-        if bytes.len() > due.len() && bytes.starts_with(due) {
-            let extra = &bytes[due.len()..];
-            return Wrong::bytes(Kind::ExtraBytes, length(at + due.len()), &[], extra);
-        }
         let owner = expected.payloads.owner(bytes, expected.opened);
         match owner.filter(|owner| at == 0 && *owner != self.id) {
             Some(owner) => Wrong {
@@ -365,5 +366,27 @@ impl fmt::Display for Escaped<'_> {
             0 => Ok(()),
             more => write!(f, " and {more} bytes more"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As a server does that sends more to a connection that is held.
+    #[test]
+    fn what_comes_behind_the_greeting_is_described_by_its_place() {
+        let expected = Expected {
+            greeting: b"hello\n".to_vec(),
+            payloads: Payloads::new(1, 9, 9),
+            opened: 1,
+        };
+        let mut exchange = Exchange::new(0, &expected);
+        exchange.handle_connected(&expected);
+        exchange.handle_received(b"hello\n", &expected).unwrap();
+        assert!(exchange.is_greeted());
+        let wrong = exchange.handle_received(b"x", &expected).unwrap_err();
+        assert_eq!(wrong.kind, Kind::WrongGreeting);
+        assert_eq!(wrong.what, "at byte 6 expected nothing, got \"x\"");
     }
 }

@@ -68,6 +68,9 @@ fn summary(page: &mut String, report: &Report<'_>) {
     if report.is_cut_short {
         page.push_str("<p class=\"wrong\">Cut short by a signal.</p>\n");
     }
+    if let Some(lateness) = report.lateness() {
+        let _ = writeln!(page, "<p class=\"wrong\">{lateness}.</p>");
+    }
     if wrong > 0 {
         page.push_str("<h2>What was wrong</h2>\n<table><tr><th>kind<th>count\n");
         for (kind, count) in &record.wrong {

@@ -64,6 +64,15 @@ impl Report<'_> {
         tables
     }
 
+    /// That it did not begin what it was asked to, when it was asked to.
+    pub(crate) fn lateness(&self) -> Option<String> {
+        let rate = self.rate.filter(|_| self.record.latest > LATE)?;
+        let late = Time(self.record.latest.as_nanos() as u64);
+        Some(format!(
+            "it fell behind the {rate} a second that were asked for, by up to {late}"
+        ))
+    }
+
     /// As a page with charts, which needs no network.
     #[must_use]
     pub fn html(&self) -> String {
@@ -153,12 +162,8 @@ impl fmt::Display for Report<'_> {
 
 impl Report<'_> {
     fn fmt_complaints(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(rate) = self.rate.filter(|_| self.record.latest > LATE) {
-            let late = Time(self.record.latest.as_nanos() as u64);
-            writeln!(
-                f,
-                "it fell behind the {rate} a second that were asked for, by up to {late}"
-            )?;
+        if let Some(lateness) = self.lateness() {
+            writeln!(f, "{lateness}")?;
         }
         for (kind, count) in &self.record.wrong {
             writeln!(f, "  {count} {kind}")?;

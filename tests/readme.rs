@@ -145,3 +145,31 @@ fn assert_helps(name: &str, program: &str) {
     let output = Command::new(program).arg("--help").output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), shown);
 }
+
+/// The table of the report's fields has all of them, and nothing else.
+#[cfg(feature = "load")]
+#[test]
+fn hello_load_json() {
+    let server = Server::start(&[]);
+    let address = server.address().to_string();
+    let run = Command::new(LOAD)
+        .args(["--json", "-n", "3", &address])
+        .output()
+        .unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
+    let fields: Vec<&String> = report.as_object().unwrap().keys().collect();
+
+    let (_, table) = README.split_once("| field | |\n|---|---|\n").unwrap();
+    let rows = table.lines().take_while(|line| line.starts_with("| `"));
+    let names = rows.flat_map(|row| {
+        row.split(" | ")
+            .next()
+            .unwrap()
+            .split('`')
+            .skip(1)
+            .step_by(2)
+    });
+    let mut names: Vec<&str> = names.collect();
+    names.sort_unstable();
+    assert_eq!(names, fields);
+}

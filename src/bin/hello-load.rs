@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hello_echo::load::cli::{self, Request};
 use hello_echo::load::report::Report;
-use hello_echo::load::{Load, Stage};
+use hello_echo::load::{Load, Stage, html};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// How often progress is shown.
@@ -67,7 +67,7 @@ fn run(request: &Request) -> io::Result<bool> {
 
 fn say(request: &Request, report: &Report<'_>) -> io::Result<()> {
     if let Some(file) = &request.html {
-        std::fs::write(file, report.html()).map_err(|e| {
+        std::fs::write(file, html::page(report)).map_err(|e| {
             io::Error::new(e.kind(), format!("cannot write {}: {e}", file.display()))
         })?;
     }

@@ -28,7 +28,7 @@ rect { fill: var(--bar); } polyline { fill: none; stroke: var(--bar); stroke-wid
 
 /// The whole page.
 #[must_use]
-pub(crate) fn page(report: &Report<'_>) -> String {
+pub fn page(report: &Report<'_>) -> String {
     let mut page = String::new();
     let title = format!("hello-load: {}", escaped(&report.targets.join(", ")));
     let _ = write!(

@@ -8,7 +8,7 @@
 pub mod cli;
 mod driver;
 pub mod exchange;
-mod html;
+pub mod html;
 mod payload;
 mod record;
 pub mod report;

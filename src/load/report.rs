@@ -8,7 +8,6 @@ use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
 use super::exchange::Phase;
-use super::html;
 use super::record::Record;
 
 /// The version of the JSON object. It changes when a field goes or means something else.
@@ -71,12 +70,6 @@ impl Report<'_> {
         Some(format!(
             "it fell behind the {rate} a second that were asked for, by up to {late}"
         ))
-    }
-
-    /// As a page with charts, which needs no network.
-    #[must_use]
-    pub fn html(&self) -> String {
-        html::page(self)
     }
 
     /// As one JSON object; times are in microseconds.

@@ -95,6 +95,10 @@ struct Client {
     since: Moment,
 }
 
+/// What a connection takes in the table, in bytes.
+pub(super) const ENTRY_BYTES: usize = 96;
+const _: () = assert!(size_of::<Client>() <= ENTRY_BYTES);
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Role {
     Churning,

@@ -4,11 +4,9 @@ use std::fmt;
 
 use socket2::{Domain, SockAddr};
 
+use super::driver::ENTRY_BYTES;
 use super::source::Source;
 use crate::limits::Capacity;
-
-/// What a connection takes in the client's table, in bytes, or a little less.
-const ENTRY_BYTES: usize = 96;
 
 /// How many connections fit, and what would have to be raised for more.
 #[derive(Debug)]

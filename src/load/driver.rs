@@ -2,24 +2,23 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::mem::MaybeUninit;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use mio::event::Source as _;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
 use slab::Slab;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::exchange::{Exchange, Expected, Want, Wrong};
+use super::connection::{Connection, Progress, Ready};
+use super::exchange::{Exchange, Expected, Wrong};
 use super::payload::Payloads;
 use super::record::{Point, Record};
 use super::room::Room;
 use super::schedule::{Counts, Plan, Schedule, Stage, Step};
-use super::source::Source;
+use super::source::{Source, bind};
+use super::target::Target;
 use crate::address::Address;
 use crate::deadlines::{Deadlines, Kind, Moment, Timer, Timers};
 use crate::signals::{Request, Signals};
@@ -78,14 +77,8 @@ pub struct Load {
     timeout: Duration,
 }
 
-struct Target {
-    name: String,
-    address: SockAddr,
-}
-
 struct Client {
-    socket: Socket,
-    exchange: Exchange,
+    connection: Connection,
     timer: Timer,
     role: Role,
     target: u32,
@@ -105,21 +98,6 @@ enum Role {
     Ramping,
     Held,
     Finishing,
-}
-
-/// What an event says.
-#[derive(Clone, Copy, Default)]
-struct Ready {
-    readable: bool,
-    fin: bool,
-    failed: bool,
-}
-
-/// How far a connection got.
-enum Progress {
-    More,
-    Waiting,
-    Done(Result<(), Wrong>),
 }
 
 impl Load {
@@ -352,8 +330,10 @@ impl Load {
         self.expected.opened = self.record.opened;
         self.record.latest = self.record.latest.max(meant.until(now));
         let client = Client {
-            socket,
-            exchange: Exchange::new(id, &self.expected),
+            connection: Connection {
+                socket,
+                exchange: Exchange::new(id, &self.expected),
+            },
             timer: Timer::IDLE,
             role,
             target: place as u32,
@@ -367,10 +347,14 @@ impl Load {
         let client = &self.slab[key];
         let registered = connected.and_then(|()| {
             let both = Interest::READABLE | Interest::WRITABLE;
-            SourceFd(&client.socket.as_raw_fd()).register(self.poll.registry(), Token(key), both)
+            SourceFd(&client.connection.socket.as_raw_fd()).register(
+                self.poll.registry(),
+                Token(key),
+                both,
+            )
         });
         if let Err(e) = registered {
-            let wrong = client.exchange.handle_error(&e);
+            let wrong = client.connection.exchange.handle_error(&e);
             self.close(key, Err(wrong));
         }
         Ok(true)
@@ -391,12 +375,16 @@ impl Load {
             return;
         };
         let now = self.now();
-        let Some(client) = self.slab.get_mut(key).filter(|c| c.exchange.id() == id) else {
+        let Some(client) = self
+            .slab
+            .get_mut(key)
+            .filter(|c| c.connection.exchange.id() == id)
+        else {
             return;
         };
         client.role = Role::Finishing;
         client.since = now;
-        client.exchange.begin();
+        client.connection.exchange.begin();
         self.counts.held -= 1;
         self.counts.finishing += 1;
         self.deadlines.set(&mut self.slab, Kind::Echo, key, now);
@@ -410,15 +398,18 @@ impl Load {
             let Some(client) = self.slab.get_mut(key) else {
                 return;
             };
-            let before = client.exchange.phase();
+            let before = client.connection.exchange.phase();
             let bytes = &mut self.record.bytes;
-            let progress = client.advance(&mut ready, &self.expected, &mut self.scratch, bytes);
+            let progress =
+                client
+                    .connection
+                    .advance(&mut ready, &self.expected, &mut self.scratch, bytes);
             let now = Moment::new(self.start, Instant::now());
-            if client.exchange.phase() != before {
+            if client.connection.exchange.phase() != before {
                 self.record.phase(before, client.since.until(now));
                 client.since = now;
             }
-            if client.exchange.is_greeted() {
+            if client.connection.exchange.is_greeted() {
                 self.handle_greeted(key, now);
             }
             match progress {
@@ -434,7 +425,7 @@ impl Load {
         let client = &mut self.slab[key];
         match client.role {
             Role::Churning => {
-                client.exchange.begin();
+                client.connection.exchange.begin();
                 client.since = now;
             }
             Role::Ramping => {
@@ -442,7 +433,7 @@ impl Load {
                 self.counts.ramping -= 1;
                 self.counts.held += 1;
                 self.record.held += 1;
-                self.held.push_back((key, client.exchange.id()));
+                self.held.push_back((key, client.connection.exchange.id()));
                 self.deadlines.cancel(&mut self.slab, key);
             }
             Role::Held | Role::Finishing => {}
@@ -452,7 +443,7 @@ impl Load {
     fn expire(&mut self) {
         let now = self.now();
         while let Some((_, key)) = self.deadlines.expired(now) {
-            let wrong = self.slab[key].exchange.handle_timeout();
+            let wrong = self.slab[key].connection.exchange.handle_timeout();
             self.close(key, Err(wrong));
         }
     }
@@ -465,7 +456,10 @@ impl Load {
         };
         let now = self.now();
         *self.count(client.role) -= 1;
-        let (id, phase) = (client.exchange.id(), client.exchange.phase());
+        let (id, phase) = (
+            client.connection.exchange.id(),
+            client.connection.exchange.phase(),
+        );
         match done {
             Ok(()) => {
                 self.record.right += 1;
@@ -495,132 +489,6 @@ impl Load {
     fn now(&self) -> Moment {
         Moment::new(self.start, Instant::now())
     }
-}
-
-impl Client {
-    /// One step of its exchange. `bytes` counts those sent and received.
-    fn advance(
-        &mut self,
-        ready: &mut Ready,
-        expected: &Expected,
-        scratch: &mut [u8],
-        bytes: &mut [u64; 2],
-    ) -> Progress {
-        let progress = match self.exchange.want() {
-            Want::Connect if ready.failed => self.connect(expected),
-            Want::Connect => {
-                self.exchange.handle_connected(expected);
-                Ok(Progress::More)
-            }
-            Want::Send(place) => match self.send(place, expected, scratch, bytes) {
-                // The echo of what has been sent so far may be here, and so may the end.
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock && ready.readable => {
-                    self.receive(ready, expected, scratch, bytes)
-                }
-                sent => sent,
-            },
-            Want::Receive if !ready.readable => Ok(Progress::Waiting),
-            Want::Receive => self.receive(ready, expected, scratch, bytes),
-        };
-        progress.unwrap_or_else(|e| match e.kind() {
-            io::ErrorKind::Interrupted => Progress::More,
-            io::ErrorKind::WouldBlock => Progress::Waiting,
-            _ => Progress::Done(Err(self.exchange.handle_error(&e))),
-        })
-    }
-
-    /// The event speaks of an error. A socket without a peer was refused or has been reset since:
-    /// only an error that follows a connection, or what came over it, tells that there was one.
-    fn connect(&mut self, expected: &Expected) -> io::Result<Progress> {
-        let found = match self.socket.peer_addr() {
-            Ok(_) => Ok(0),
-            Err(_) => self.socket.peek(&mut [MaybeUninit::uninit()]),
-        };
-        let was_connected = match &found {
-            Ok(_) => true,
-            Err(e) => {
-                [io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe].contains(&e.kind())
-            }
-        };
-        if was_connected {
-            self.exchange.handle_connected(expected);
-        }
-        found.map(|_| Progress::More)
-    }
-
-    fn send(
-        &mut self,
-        place: usize,
-        expected: &Expected,
-        scratch: &mut [u8],
-        bytes: &mut [u64; 2],
-    ) -> io::Result<Progress> {
-        let part = scratch.len().min(self.exchange.length() - place);
-        let (id, part) = (self.exchange.id(), &mut scratch[..part]);
-        expected.payloads.fill(id, place, part);
-        let n = self.socket.send_with_flags(part, libc::MSG_NOSIGNAL)?;
-        bytes[0] += n as u64;
-        self.exchange.handle_sent(n);
-        Ok(Progress::More)
-    }
-
-    fn receive(
-        &mut self,
-        ready: &mut Ready,
-        expected: &Expected,
-        scratch: &mut [u8],
-        bytes: &mut [u64; 2],
-    ) -> io::Result<Progress> {
-        let n = io::Read::read(&mut &self.socket, scratch)?;
-        if n == 0 {
-            return Ok(Progress::Done(self.exchange.handle_eof()));
-        }
-        bytes[1] += n as u64;
-        ready.readable = ready.fin || n == scratch.len();
-        let received = self.exchange.handle_received(&scratch[..n], expected);
-        Ok(match received {
-            Ok(()) => Progress::More,
-            Err(wrong) => Progress::Done(Err(wrong)),
-        })
-    }
-}
-
-impl Target {
-    fn resolve(address: &Address) -> io::Result<Self> {
-        let name = address.to_string();
-        let found = match address {
-            Address::Tcp { host, port } => (host.as_str(), *port)
-                .to_socket_addrs()
-                .map(|mut found| found.next().map(SockAddr::from)),
-            Address::Unix(path) => SockAddr::unix(path).map(Some),
-        };
-        match found {
-            Ok(Some(address)) => Ok(Self { name, address }),
-            Ok(None) => Err(io::Error::other(format!("{name} has no address"))),
-            Err(e) => Err(io::Error::new(
-                e.kind(),
-                format!("cannot resolve {name}: {e}"),
-            )),
-        }
-    }
-}
-
-/// Gives the socket its local address. The port is chosen at connect, when the kernel knows the
-/// target: a port is then taken for one target only, and each has all of them.
-fn bind(socket: &Socket, sources: &[Source], domain: Domain, turn: u64) -> io::Result<()> {
-    let is_v4 = domain == Domain::IPV4;
-    let fitting = sources.iter().filter(|source| source.is_ipv4() == is_v4);
-    let count = fitting.clone().count() as u64;
-    if count == 0 {
-        return Ok(());
-    }
-    let source = fitting.clone().nth((turn % count) as usize);
-    let Some(source) = source else { return Ok(()) };
-    setsockopt(socket, IpBindAddressNoPort, &true)?;
-    let address = source.address(turn / count);
-    socket
-        .bind(&SocketAddr::new(address, 0).into())
-        .map_err(|e| io::Error::new(e.kind(), format!("cannot connect from {address}: {e}")))
 }
 
 impl Timers for Slab<Client> {

@@ -6,6 +6,7 @@
 //! [`Load`], which polls and moves the bytes.
 
 pub mod cli;
+mod connection;
 mod driver;
 pub mod exchange;
 pub mod html;
@@ -15,6 +16,7 @@ pub mod report;
 mod room;
 mod schedule;
 mod source;
+mod target;
 
 pub use driver::{Load, Options};
 pub use payload::Payloads;

@@ -1,8 +1,12 @@
 //! Where connections come from: local addresses, each with ports of its own.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
+
+use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
+use socket2::{Domain, Socket};
 
 /// An address or a network of them, as in `127.0.0.0/8`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +93,29 @@ impl Source {
             Ipv6Addr::from_bits(number).into()
         }
     }
+}
+
+/// Gives the socket its local address. The port is chosen at connect, when the kernel knows the
+/// target: a port is then taken for one target only, and each has all of them.
+pub(super) fn bind(
+    socket: &Socket,
+    sources: &[Source],
+    domain: Domain,
+    turn: u64,
+) -> io::Result<()> {
+    let is_v4 = domain == Domain::IPV4;
+    let fitting = sources.iter().filter(|source| source.is_ipv4() == is_v4);
+    let count = fitting.clone().count() as u64;
+    if count == 0 {
+        return Ok(());
+    }
+    let source = fitting.clone().nth((turn % count) as usize);
+    let Some(source) = source else { return Ok(()) };
+    setsockopt(socket, IpBindAddressNoPort, &true)?;
+    let address = source.address(turn / count);
+    socket
+        .bind(&SocketAddr::new(address, 0).into())
+        .map_err(|e| io::Error::new(e.kind(), format!("cannot connect from {address}: {e}")))
 }
 
 #[cfg(test)]

@@ -1,0 +1,117 @@
+//! Drives one [`Exchange`] over a socket: one call at a time.
+
+use std::io;
+use std::mem::MaybeUninit;
+
+use socket2::Socket;
+
+use super::exchange::{Exchange, Expected, Want, Wrong};
+
+/// One connection: its socket, and where it stands.
+pub(super) struct Connection {
+    pub(super) socket: Socket,
+    pub(super) exchange: Exchange,
+}
+
+/// What an event says.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Ready {
+    pub(super) readable: bool,
+    pub(super) fin: bool,
+    pub(super) failed: bool,
+}
+
+/// How far a connection got.
+pub(super) enum Progress {
+    More,
+    Waiting,
+    Done(Result<(), Wrong>),
+}
+
+impl Connection {
+    /// One step of its exchange. `bytes` counts those sent and received.
+    pub(super) fn advance(
+        &mut self,
+        ready: &mut Ready,
+        expected: &Expected,
+        scratch: &mut [u8],
+        bytes: &mut [u64; 2],
+    ) -> Progress {
+        let progress = match self.exchange.want() {
+            Want::Connect if ready.failed => self.connect(expected),
+            Want::Connect => {
+                self.exchange.handle_connected(expected);
+                Ok(Progress::More)
+            }
+            Want::Send(place) => match self.send(place, expected, scratch, bytes) {
+                // The echo of what has been sent so far may be here, and so may the end.
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock && ready.readable => {
+                    self.receive(ready, expected, scratch, bytes)
+                }
+                sent => sent,
+            },
+            Want::Receive if !ready.readable => Ok(Progress::Waiting),
+            Want::Receive => self.receive(ready, expected, scratch, bytes),
+        };
+        progress.unwrap_or_else(|e| match e.kind() {
+            io::ErrorKind::Interrupted => Progress::More,
+            io::ErrorKind::WouldBlock => Progress::Waiting,
+            _ => Progress::Done(Err(self.exchange.handle_error(&e))),
+        })
+    }
+
+    /// The event speaks of an error. A socket without a peer was refused or has been reset since:
+    /// only an error that follows a connection, or what came over it, tells that there was one.
+    fn connect(&mut self, expected: &Expected) -> io::Result<Progress> {
+        let found = match self.socket.peer_addr() {
+            Ok(_) => Ok(0),
+            Err(_) => self.socket.peek(&mut [MaybeUninit::uninit()]),
+        };
+        let was_connected = match &found {
+            Ok(_) => true,
+            Err(e) => {
+                [io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe].contains(&e.kind())
+            }
+        };
+        if was_connected {
+            self.exchange.handle_connected(expected);
+        }
+        found.map(|_| Progress::More)
+    }
+
+    fn send(
+        &mut self,
+        place: usize,
+        expected: &Expected,
+        scratch: &mut [u8],
+        bytes: &mut [u64; 2],
+    ) -> io::Result<Progress> {
+        let part = scratch.len().min(self.exchange.length() - place);
+        let (id, part) = (self.exchange.id(), &mut scratch[..part]);
+        expected.payloads.fill(id, place, part);
+        let n = self.socket.send_with_flags(part, libc::MSG_NOSIGNAL)?;
+        bytes[0] += n as u64;
+        self.exchange.handle_sent(n);
+        Ok(Progress::More)
+    }
+
+    fn receive(
+        &mut self,
+        ready: &mut Ready,
+        expected: &Expected,
+        scratch: &mut [u8],
+        bytes: &mut [u64; 2],
+    ) -> io::Result<Progress> {
+        let n = io::Read::read(&mut &self.socket, scratch)?;
+        if n == 0 {
+            return Ok(Progress::Done(self.exchange.handle_eof()));
+        }
+        bytes[1] += n as u64;
+        ready.readable = ready.fin || n == scratch.len();
+        let received = self.exchange.handle_received(&scratch[..n], expected);
+        Ok(match received {
+            Ok(()) => Progress::More,
+            Err(wrong) => Progress::Done(Err(wrong)),
+        })
+    }
+}

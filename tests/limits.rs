@@ -118,8 +118,13 @@ fn clients_beyond_max_connections_wait_for_their_turn() {
 fn a_full_server_is_no_news_while_nobody_waits() {
     let log = TempPath::new("full");
     let server = limited("true", &["--max-connections", "1"], &log);
+    let base = server.descriptors();
     for _ in 0..3 {
         server.assert_serves();
+        let start = Instant::now();
+        while server.descriptors() != base {
+            assert!(start.elapsed() < PATIENCE, "the place is not free again");
+        }
     }
     let said = read(&log);
     assert!(!said.contains("others wait"), "{said}");

@@ -53,6 +53,9 @@
 //! [`session`] (the protocol, without a socket) what to do. `deadlines` knows who is due, `stats` what
 //! became of everybody, `limits` how many there may be, `signals` when to stop.
 //!
+//! `load`, behind the feature of that name, is the client: it is built in the same way, and checks
+//! every byte.
+//!
 //! # Invariants
 //!
 //! - **No stale token.** Accepting is last in a turn, so a key that was freed in a batch is never

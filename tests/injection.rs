@@ -539,10 +539,13 @@ impl Stage {
             self.end_service();
             return (lone, next);
         }
-        let lone = lone.exchange();
         if matches!(verdict, Verdict::Fatal(_)) {
-            return (lone, Heard::default());
+            // The fault may end the process just as it connects, and then Linux (6.18) now and then
+            // forgets the connection without a reset: only who sends something hears of it.
+            lone.say();
+            return (lone.hear_out(), Heard::default());
         }
+        let lone = lone.exchange();
         self.assert_descriptors_return();
         let next = self.caller(NEXT).exchange();
         self.end_service();

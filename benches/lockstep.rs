@@ -1,0 +1,190 @@
+//! What an exchange costs the server, to 1 %: one pinned thread plays the clients and the server in
+//! turn, and only the server's turns are timed. No scheduler, no second core and no sleep is in the
+//! figure; the clients check every byte.
+//!
+//! Beside it, driven in the same way, two other loops on mio: the one that tutorials have, and a
+//! careful one, which makes no call too many, but closes abruptly. `-- ratios` leaves criterion out
+//! and compares all three in rounds, which is the figure to tune by.
+
+#![allow(missing_docs, reason = "criterion's macros make a main that has none")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a bench that meets an error has no figure to give; the ratios"
+)]
+
+#[path = "lockstep/careful.rs"]
+mod careful;
+#[path = "lockstep/tutorial.rs"]
+mod tutorial;
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use criterion::{BenchmarkId, Criterion, Throughput};
+use hello_echo::load::{Load, Options, Payloads, Plan};
+use hello_echo::{Config, LocalAddr, Server};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+use socket2::{Domain, Socket, Type};
+
+/// A server that somebody else turns.
+trait Turn {
+    fn address(&self) -> SocketAddr;
+
+    /// Does what there is to do now, without waiting.
+    fn turn(&mut self);
+}
+
+impl Turn for Server {
+    fn address(&self) -> SocketAddr {
+        match self.local_addrs()[0] {
+            LocalAddr::Tcp(address) => address,
+            LocalAddr::Unix(_) => unreachable!("it listens where it is told"),
+        }
+    }
+
+    fn turn(&mut self) {
+        Server::turn(self, Some(Duration::ZERO)).unwrap();
+    }
+}
+
+fn ours() -> Box<dyn Turn> {
+    let mut config = Config::default();
+    config.listen = vec!["127.0.0.1:0".parse().unwrap()];
+    Box::new(Server::bind(&config).unwrap())
+}
+
+type Bind = fn() -> Box<dyn Turn>;
+
+const SERVERS: [(&str, Bind); 3] = [
+    ("ours", ours),
+    ("careful", || Box::new(careful::Server::bind())),
+    ("tutorial", || Box::new(tutorial::Server::bind())),
+];
+
+/// As much room in its queue as ours has: std's own listener has less.
+fn listener() -> mio::net::TcpListener {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None).unwrap();
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    socket.bind(&any.into()).unwrap();
+    socket.listen(4096).unwrap();
+    mio::net::TcpListener::from_std(socket.into())
+}
+
+const CROWDS: [u64; 3] = [8, 64, 2_000];
+const PAYLOADS: [usize; 2] = [64, 1_000];
+
+/// Keeps `at_once` exchanges under way until `exchanges` are done. Returns how long the server's
+/// turns took.
+fn lockstep(server: &mut dyn Turn, exchanges: u64, at_once: u64, payload: usize) -> Duration {
+    let mut clients = Load::new(Options {
+        targets: vec![server.address().to_string().parse().unwrap()],
+        sources: vec![],
+        plan: Plan {
+            hold: 0,
+            ramp: None,
+            exchanges: Some(exchanges),
+            duration: None,
+            concurrency: at_once,
+            rate: None,
+        },
+        payloads: Payloads::new(exchanges, payload, payload),
+        greeting: b"hello\n".to_vec(),
+        timeout: Duration::from_secs(60),
+    })
+    .unwrap();
+    let mut spent = Duration::ZERO;
+    loop {
+        // Each does all that the last turn made possible: a turn of the clients is bounded, too.
+        let under_way = (0..=at_once / 64).all(|_| clients.turn(Duration::ZERO).unwrap());
+        let start = Instant::now();
+        server.turn();
+        spent += start.elapsed();
+        if !under_way {
+            break;
+        }
+    }
+    let record = clients.record();
+    assert_eq!(record.right, exchanges, "{:?}", record.described);
+    spent
+}
+
+fn absolute(criterion: &mut Criterion) {
+    for payload in PAYLOADS {
+        let mut group = criterion.benchmark_group(format!("lockstep, {payload} bytes"));
+        group.throughput(Throughput::Elements(1)).sample_size(20);
+        for at_once in CROWDS {
+            for (name, bind) in SERVERS {
+                let mut server = bind();
+                group.bench_function(BenchmarkId::new(name, at_once), |b| {
+                    b.iter_custom(|exchanges| lockstep(&mut *server, exchanges, at_once, payload));
+                });
+            }
+        }
+        group.finish();
+    }
+}
+
+/// Rounds in which each server has its turn, in changing order, so that whatever slows the machine
+/// down for a while does so to all of them.
+fn ratios() {
+    const ROUNDS: usize = 15;
+    println!(
+        "\nns of the server per exchange, median of {ROUNDS} rounds; ratio to ours: least, median, most"
+    );
+    for payload in PAYLOADS {
+        for at_once in CROWDS {
+            let mut servers = SERVERS.map(|(_, bind)| bind());
+            let mut spent = SERVERS.map(|_| vec![]);
+            for round in 0..ROUNDS + 1 {
+                let exchanges = 3_000.max(2 * at_once);
+                for turn in 0..SERVERS.len() {
+                    let i = (round + turn) % SERVERS.len();
+                    let time = lockstep(&mut *servers[i], exchanges, at_once, payload);
+                    if round > 0 {
+                        spent[i].push(time.as_nanos() as f64 / exchanges as f64);
+                    }
+                }
+            }
+            println!("{at_once:5} at once, {payload:4} bytes");
+            let ours = spent[0].clone();
+            for ((name, _), spent) in SERVERS.iter().zip(&mut spent) {
+                let mut ratios: Vec<f64> = ours.iter().zip(&*spent).map(|(o, s)| o / s).collect();
+                let [least, ratio, most] = spread(&mut ratios);
+                let [_, ns, _] = spread(spent);
+                println!("  {name:10} {ns:7.0} ns   ours/{name}: {least:.3} {ratio:.3} {most:.3}");
+            }
+        }
+    }
+}
+
+/// The least, the median and the most.
+fn spread(figures: &mut [f64]) -> [f64; 3] {
+    figures.sort_by(f64::total_cmp);
+    let last = figures.len() - 1;
+    [0, last / 2, last].map(|i| figures[i])
+}
+
+/// The thread stays on the core that it is on: caches are part of the figure.
+fn pin() {
+    let itself = Pid::from_raw(0);
+    let allowed = sched_getaffinity(itself).unwrap();
+    let mut one = CpuSet::new();
+    let last = (0..CpuSet::count()).rfind(|cpu| allowed.is_set(*cpu).unwrap());
+    one.set(last.unwrap()).unwrap();
+    sched_setaffinity(itself, &one).unwrap();
+}
+
+fn main() {
+    hello_echo::raise_descriptor_limit().unwrap();
+    pin();
+    let only_ratios = std::env::args().any(|argument| argument == "ratios");
+    if !only_ratios {
+        let mut criterion = Criterion::default().configure_from_args();
+        absolute(&mut criterion);
+        criterion.final_summary();
+    }
+    ratios();
+}

@@ -16,7 +16,7 @@ fn exchange(config: &Config, scratch: &[u8], fits: usize) -> usize {
     let mut receives = [1000, 0].into_iter();
     loop {
         match session.want(config, black_box(scratch)) {
-            Want::Send(bytes) => {
+            Want::Send { bytes, .. } => {
                 let n = if echoed == 0 {
                     bytes.len().min(fits)
                 } else {
@@ -29,7 +29,7 @@ fn exchange(config: &Config, scratch: &[u8], fits: usize) -> usize {
             Want::Receive | Want::Discard => {
                 session.handle_received(receives.next().unwrap_or(0), config)
             }
-            Want::HalfClose => session.handle_half_closed(),
+            Want::HalfClose => session.handle_half_closed(config),
             Want::Close(_) => return echoed,
         }
     }

@@ -6,9 +6,9 @@
 //!
 //! ```text
 //!   Greeting ──► Reading ──► Echoing ──► HalfClosing ──► Lingering ──► Closed(Echoed)
-//!                   │        (Kept)          ▲                │
-//!                   ▼ EOF: nothing is owed   │ linger = 0: skipped, Closed(Echoed) at once
-//!                Closed(LeftEarly)
+//!                   │        (Kept)           │                             ▲
+//!                   ▼ FIN: nothing is owed    └─────────────────────────────┘
+//!                Closed(LeftEarly)              linger = 0, or the FIN is here already
 //! ```
 //!
 //! Everything that can go wrong outside (a reset, a deadline, a full socket buffer) is the driver's
@@ -60,12 +60,19 @@ pub enum End {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Want<'a> {
     /// Send some or all of these bytes (never none), then call [`Session::handle_sent`].
-    Send(&'a [u8]),
+    Send {
+        /// What to send.
+        bytes: &'a [u8],
+        /// Whether, once all of them are gone, a FIN follows at once, which may share the last
+        /// segment with them (`MSG_MORE`, send(2)).
+        more: bool,
+    },
     /// Receive once into the scratch buffer, then call [`Session::handle_received`].
     Receive,
     /// Receive once, whatever comes and wherever it goes, then call [`Session::handle_received`].
     Discard,
-    /// Shut down the sending side, then call [`Session::handle_half_closed`].
+    /// Shut down the sending side, then call [`Session::handle_half_closed`]. Where the peer's FIN
+    /// may be here already, [`Discard`](Self::Discard) first: if it is, closing says FIN as well.
     HalfClose,
     /// Close the socket.
     Close(End),
@@ -86,11 +93,20 @@ impl Session {
     #[must_use]
     pub fn want<'a>(&'a self, config: &'a Config, scratch: &'a [u8]) -> Want<'a> {
         match &self.0 {
-            State::Greeting { sent } => Want::Send(&config.greeting[*sent as usize..]),
+            State::Greeting { sent } => Want::Send {
+                bytes: &config.greeting[*sent as usize..],
+                more: false,
+            },
             State::Reading => Want::Receive,
             State::Lingering => Want::Discard,
-            State::Echoing { len, sent } => Want::Send(&scratch[*sent as usize..*len as usize]),
-            State::Kept(unsent) => Want::Send(&unsent.bytes[unsent.sent..]),
+            State::Echoing { len, sent } => Want::Send {
+                bytes: &scratch[*sent as usize..*len as usize],
+                more: true,
+            },
+            State::Kept(unsent) => Want::Send {
+                bytes: &unsent.bytes[unsent.sent..],
+                more: false,
+            },
             State::HalfClosing => Want::HalfClose,
             State::Closed(end) => Want::Close(*end),
         }
@@ -108,13 +124,13 @@ impl Session {
             State::Echoing { len, sent } => {
                 *sent += length(n);
                 if sent == len {
-                    self.0 = State::echoed(config);
+                    self.0 = State::HalfClosing;
                 }
             }
             State::Kept(unsent) => {
                 unsent.sent += n;
                 if unsent.sent == unsent.bytes.len() {
-                    self.0 = State::echoed(config);
+                    self.0 = State::HalfClosing;
                 }
             }
             State::Reading | State::HalfClosing | State::Lingering | State::Closed(_) => {
@@ -139,19 +155,23 @@ impl Session {
                     sent: 0,
                 };
             }
-            (State::Lingering, 0) => self.0 = State::Closed(End::Echoed),
-            (State::Lingering, _) => {}
+            (State::HalfClosing | State::Lingering, 0) => self.0 = State::Closed(End::Echoed),
+            (State::HalfClosing | State::Lingering, _) => {}
             _ => debug_assert!(false, "received {n} bytes in {self:?}, which wants none"),
         }
     }
 
     /// The sending side is shut down: our FIN is on its way.
-    pub fn handle_half_closed(&mut self) {
+    pub fn handle_half_closed(&mut self, config: &Config) {
         debug_assert!(
             matches!(self.0, State::HalfClosing),
             "half-closed in {self:?}"
         );
-        self.0 = State::Lingering;
+        self.0 = if config.linger.is_zero() {
+            State::Closed(End::Echoed)
+        } else {
+            State::Lingering
+        };
     }
 
     /// Takes what is still owed out of the scratch buffer, so that others may use that.
@@ -177,17 +197,6 @@ impl Session {
     #[must_use]
     pub fn is_lingering(&self) -> bool {
         matches!(self.0, State::Lingering)
-    }
-}
-
-impl State {
-    /// What follows the last byte of the echo.
-    fn echoed(config: &Config) -> Self {
-        if config.linger.is_zero() {
-            State::Closed(End::Echoed)
-        } else {
-            State::HalfClosing
-        }
     }
 }
 
@@ -229,7 +238,7 @@ mod tests {
             let want = self.session.want(&self.config, &self.scratch);
             let (verb, operand) = step.split_once(':').unwrap_or((step, ""));
             match (verb, want) {
-                ("send", Want::Send(bytes)) => {
+                ("send", Want::Send { bytes, .. }) => {
                     let n = if operand.is_empty() {
                         bytes.len()
                     } else {
@@ -238,12 +247,12 @@ mod tests {
                     self.sent.extend_from_slice(&bytes[..n]);
                     self.session.handle_sent(n, &self.config);
                 }
-                ("recv" | "fin", Want::Receive | Want::Discard) => {
+                ("recv" | "fin", Want::Receive | Want::Discard | Want::HalfClose) => {
                     assert_eq!(verb == "fin", operand.is_empty());
                     self.scratch[..operand.len()].copy_from_slice(operand.as_bytes());
                     self.session.handle_received(operand.len(), &self.config);
                 }
-                ("half-close", Want::HalfClose) => self.session.handle_half_closed(),
+                ("half-close", Want::HalfClose) => self.session.handle_half_closed(&self.config),
                 ("keep", _) => {
                     self.session.keep(&self.scratch);
                     self.scratch.fill(b'!');
@@ -285,6 +294,8 @@ mod tests {
         check("send recv:hi send", "hello\nhi", None);
         check("send recv:hi send half-close", "hello\nhi", None);
         check("send recv:hi send half-close fin", "hello\nhi", ECHOED);
+        check("send recv:hi send fin", "hello\nhi", ECHOED);
+        check("send recv:hi send recv:more", "hello\nhi", None);
         check(
             "send recv:hi send half-close recv:more recv:andmore fin",
             "hello\nhi",
@@ -334,8 +345,18 @@ mod tests {
             ECHOED,
         );
         let abrupt = config(|c| c.linger = Duration::ZERO);
-        check_with(abrupt.clone(), "send recv:hi send", "hello\nhi", ECHOED);
-        check_with(abrupt, "send recv:hi send:1 keep send", "hello\nhi", ECHOED);
+        check_with(
+            abrupt.clone(),
+            "send recv:hi send half-close",
+            "hello\nhi",
+            ECHOED,
+        );
+        check_with(
+            abrupt,
+            "send recv:hi send:1 keep send half-close",
+            "hello\nhi",
+            ECHOED,
+        );
     }
 
     /// Every way to cut the greeting and the echo into writes, kept after each cut or not.

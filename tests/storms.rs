@@ -398,9 +398,12 @@ fn resets_are_counted() {
     assert_greeted(&mut late);
     assert_rest(&mut late, &[b'x'; 1000]);
     late.write_all(&[b'x'; 4000]).unwrap();
+    let start = Instant::now(); // its FIN is here, its close may not be
+    while resets()[2] < 2 {
+        assert!(start.elapsed() < PATIENCE, "{:?}", resets());
+    }
     println!("without lingering: {:?}", resets());
-    let [on_close, on_data, sent] = resets();
-    assert!(on_close >= 1 && sent >= 2, "{on_data} on data");
+    assert!(resets()[0] >= 1);
 }
 
 /// What this network namespace has counted: closed with unread data, data for a closed socket, and

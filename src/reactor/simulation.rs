@@ -70,6 +70,8 @@ struct Socket {
     given: usize,
     accepted_at: Option<Moment>,
     half_closed_at: Option<Moment>,
+    /// Whether the kernel may hold the end of what was sent back for what follows.
+    held_back: bool,
     key: Option<usize>,
     interest: Option<Interest>,
     last: Last,
@@ -252,8 +254,10 @@ impl World {
             Last::Reset => "reset",
             Last::Fault => "failed",
             Last::Fin if socket.first == Some(0) => "left early",
-            Last::Fin if socket.half_closed_at.is_some() => "echoed",
-            _ if echoed && self.config.linger.is_zero() => "echoed",
+            Last::Fin if echoed => "echoed",
+            _ if echoed && socket.half_closed_at.is_some() && self.config.linger.is_zero() => {
+                "echoed"
+            }
             _ if is_due && socket.half_closed_at.is_none() => "timed out",
             _ if is_due || is_over && socket.half_closed_at.is_some() => "lingering cut",
             _ if is_over => "shut down",
@@ -369,12 +373,15 @@ impl Stream for SimulatedStream {
     }
 
     fn discard(&mut self) -> io::Result<usize> {
-        let is_lingering = self.0.0.borrow().sockets[self.1].half_closed_at.is_some();
-        assert!(is_lingering, "client {} is not heard", self.1);
+        let Self(kernel, id) = self;
+        let world = kernel.0.borrow();
+        let (owed, given) = (world.owed(*id).count(), world.sockets[*id].given);
+        assert_eq!(given, owed, "client {id} is not heard");
+        drop(world);
         self.receive(DISCARD)
     }
 
-    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    fn send(&mut self, bytes: &[u8], more: bool) -> io::Result<usize> {
         let Self(kernel, id) = self;
         let world = &mut *kernel.0.borrow_mut();
         world.call(*id)?;
@@ -386,6 +393,8 @@ impl Stream for SimulatedStream {
         let n = bytes.len().min(socket.room);
         socket.room -= n;
         socket.given += n;
+        // When it has no room for all, the kernel sends what it took.
+        socket.held_back = more && n == bytes.len();
         if n == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -409,6 +418,7 @@ impl Stream for SimulatedStream {
             socket.half_closed_at.replace(world.now).is_none(),
             "two FINs"
         );
+        socket.held_back = false;
         Ok(())
     }
 }
@@ -421,6 +431,11 @@ impl Drop for SimulatedStream {
             return;
         }
         let reason = world.reason(*id);
+        let socket = &world.sockets[*id];
+        assert!(
+            !socket.held_back || socket.unread() == 0 || socket.reset,
+            "closed with input unread, which loses the echo that was held back"
+        );
         *world.closed.entry(reason).or_default() += 1;
         world.sockets[*id].closed = true;
         world.open.remove(id);
@@ -700,6 +715,7 @@ impl Simulation {
             let key = socket.key.expect("an open client that is not registered");
             let lost = socket.is_ready() && !world.ready.contains(&key);
             assert!(!lost, "a lost edge of key {key}");
+            assert!(!socket.held_back, "the echo for key {key} is held back");
             let due = world.due(socket);
             assert!(
                 due.is_none() || alarm.is_some() && alarm <= due,

@@ -70,6 +70,7 @@ struct Past<'a> {
     config: &'a Config,
     sent: usize,
     message: Option<&'static [u8]>,
+    kept: bool,
     half_closed: bool,
     fin: bool,
 }
@@ -108,11 +109,12 @@ impl Run {
             past.check(&session, &scratch);
             if step.keep {
                 session.keep(&scratch);
+                past.kept |= past.message.is_some();
                 scratch.fill(b'!');
                 past.check(&session, &scratch);
             }
             match session.want(&config, &scratch) {
-                Want::Send(bytes) => {
+                Want::Send { bytes, .. } => {
                     let n = step.size.0.clamp(1, bytes.len());
                     session.handle_sent(n, &config);
                     past.sent += n;
@@ -126,8 +128,12 @@ impl Run {
                     session.handle_received(step.size.0, &config);
                     past.fin = step.size.0 == 0;
                 }
+                Want::HalfClose if step.from % 2 == 1 => {
+                    session.handle_received(step.size.0, &config);
+                    past.fin = step.size.0 == 0;
+                }
                 Want::HalfClose => {
-                    session.handle_half_closed();
+                    session.handle_half_closed(&config);
                     past.half_closed = true;
                 }
                 Want::Close(_) => return,
@@ -144,6 +150,7 @@ impl<'a> Past<'a> {
             config,
             sent: 0,
             message: None,
+            kept: false,
             half_closed: false,
             fin: false,
         }
@@ -158,13 +165,22 @@ impl<'a> Past<'a> {
     /// What must come next.
     fn owed(&self) -> Want<'_> {
         let Some(echoed) = self.sent.checked_sub(self.config.greeting.len()) else {
-            return Want::Send(&self.config.greeting[self.sent..]);
+            return Want::Send {
+                bytes: &self.config.greeting[self.sent..],
+                more: false,
+            };
         };
         match self.message {
             None if self.fin => Want::Close(End::LeftEarly),
             None => Want::Receive,
-            Some(message) if echoed < message.len() => Want::Send(&message[echoed..]),
-            Some(_) if self.fin || self.config.linger.is_zero() => Want::Close(End::Echoed),
+            Some(message) if echoed < message.len() => Want::Send {
+                bytes: &message[echoed..],
+                more: !self.kept,
+            },
+            Some(_) if self.fin => Want::Close(End::Echoed),
+            Some(_) if self.half_closed && self.config.linger.is_zero() => {
+                Want::Close(End::Echoed)
+            }
             Some(_) if self.half_closed => Want::Discard,
             Some(_) => Want::HalfClose,
         }
@@ -179,7 +195,7 @@ impl<'a> Past<'a> {
             brief(owed),
             self.sent
         );
-        let sends = matches!(want, Want::Send(_));
+        let sends = matches!(want, Want::Send { .. });
         assert_eq!(session.wants_to_send(), sends);
         assert_eq!(session.is_lingering(), want == Want::Discard);
     }
@@ -188,7 +204,7 @@ impl<'a> Past<'a> {
 /// Without the bytes, of which there may be a million.
 fn brief(want: Want<'_>) -> String {
     match want {
-        Want::Send(bytes) => format!("to send {} bytes", bytes.len()),
+        Want::Send { bytes, more } => format!("to send {} bytes, more: {more}", bytes.len()),
         want => format!("{want:?}"),
     }
 }

@@ -80,7 +80,9 @@ const PAYLOADS: [usize; 2] = [64, 1_000];
 /// What this thread has used: who takes the core away meanwhile is not in the figure. To look takes
 /// 0.3 us of a turn.
 fn cpu_time() -> Duration {
-    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap().into()
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
+        .unwrap()
+        .into()
 }
 
 /// Keeps `at_once` exchanges under way until `exchanges` are done. Returns how long the server's

@@ -18,7 +18,7 @@ use socket2::{Domain, Socket, Type};
 use util::{
     BINARY, PATIENCE, Peer, Server, TempPath, assert_echoes, assert_ends_with, assert_greeted,
     assert_rest, connect, have, have_strace, in_a_network, last_line, logging, payload, reset,
-    terms,
+    tcp_counter, terms,
 };
 
 /// What one of a crowd does before it resets its connection, and how the books name that.
@@ -410,18 +410,10 @@ fn resets_are_counted() {
 /// every reset that was sent.
 fn resets() -> [u64; 3] {
     [
-        counter("netstat", "TcpExt:", "TCPAbortOnClose"),
-        counter("netstat", "TcpExt:", "TCPAbortOnData"),
-        counter("snmp", "Tcp:", "OutRsts"),
+        tcp_counter("netstat", "TcpExt:", "TCPAbortOnClose"),
+        tcp_counter("netstat", "TcpExt:", "TCPAbortOnData"),
+        tcp_counter("snmp", "Tcp:", "OutRsts"),
     ]
-}
-
-fn counter(file: &str, group: &str, name: &str) -> u64 {
-    let table = std::fs::read_to_string(format!("/proc/net/{file}")).unwrap();
-    let mut lines = table.lines().filter(|line| line.starts_with(group));
-    let [names, values] = [(); 2].map(|()| lines.next().unwrap().split(' '));
-    let (_, value) = names.zip(values).find(|(n, _)| *n == name).unwrap();
-    value.parse().unwrap()
 }
 
 /// Of what carries data or a FIN, a good sixth is lost; of the rest, which waits for a whole second
@@ -474,7 +466,7 @@ fn where_packets_are_lost() {
     }
     server.signal("TERM");
     assert_ends_with(server, &[("echoed", CLIENTS)]);
-    let (lost, of) = (nft_count("lost"), counter("snmp", "Tcp:", "OutSegs"));
+    let (lost, of) = (nft_count("lost"), tcp_counter("snmp", "Tcp:", "OutSegs"));
     println!("{lost} of {of} packets lost, {:?} resets", resets());
     assert!(lost > 0);
     // Not the third: a packet of which the copy came first may find its socket closed.

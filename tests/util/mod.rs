@@ -444,6 +444,15 @@ pub fn in_a_network(patience: Duration, setup: &str, test: &str) -> Option<Strin
     Some(said.into_owned())
 }
 
+/// What this network namespace has counted, in one of the files of /proc/net.
+pub fn tcp_counter(file: &str, group: &str, name: &str) -> u64 {
+    let table = std::fs::read_to_string(format!("/proc/net/{file}")).unwrap();
+    let mut lines = table.lines().filter(|line| line.starts_with(group));
+    let [names, values] = [(); 2].map(|()| lines.next().unwrap().split(' '));
+    let (_, value) = names.zip(values).find(|(n, _)| *n == name).unwrap();
+    value.parse().unwrap()
+}
+
 /// A real client at work.
 pub struct Client {
     child: Child,

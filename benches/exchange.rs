@@ -1,72 +1,73 @@
-//! Exchanges a second over loopback, against the release binary, with every byte checked.
+//! Exchanges a second over loopback, the release binary beside its peers, with every byte checked.
 //!
-//! Client and server share the machine, so the rate says as much about the client. The server's own
-//! CPU time per exchange, printed after each figure, is the steadier one.
+//! The client has a core of the machine and the server another, so the rate says as much about the
+//! client. The server's own CPU time per exchange, printed after each figure, is the steadier one;
+//! `peers` compares it.
 
-#![allow(missing_docs, reason = "criterion's macros make a main that has none")]
+#![allow(
+    missing_docs,
+    reason = "criterion's macros make a function that has none"
+)]
 #![allow(
     clippy::unwrap_used,
     reason = "a bench that meets an error has no figure to give"
 )]
 
+#[path = "peers/mod.rs"]
+mod peers;
 #[path = "../tests/util/mod.rs"]
 mod util;
 
 use std::io::{Write, stderr};
 use std::time::Duration;
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use hello_echo::load::{Load, Options, Payloads, Plan};
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput, criterion_group};
+use peers::{Cores, PEERS, Peer, cpu_time, exchanges, micros};
 use util::Server;
 
-/// So many exchanges in a closed loop, and how long they took.
-fn exchanges(server: &Server, exchanges: u64, at_once: u64) -> Duration {
-    let mut load = Load::new(Options {
-        targets: vec![server.addresses[0].parse().unwrap()],
-        sources: vec![],
-        plan: Plan {
-            hold: 0,
-            ramp: None,
-            exchanges: Some(exchanges),
-            duration: None,
-            concurrency: at_once,
-            rate: None,
-        },
-        payloads: Payloads::new(exchanges, 1000, 1000),
-        greeting: b"hello\n".to_vec(),
-        timeout: util::PATIENCE,
-    })
-    .unwrap();
-    while load.turn(util::PATIENCE).unwrap() {}
-    assert_eq!(
-        load.record().right,
-        exchanges,
-        "{:?}",
-        load.record().described
-    );
-    load.elapsed()
+/// How many clients are served at once.
+const AT_ONCE: [u64; 3] = [1, 64, 1024];
+
+fn main() {
+    peers::begin();
+    benches();
+    Criterion::default().configure_from_args().final_summary();
 }
 
 fn exchange(criterion: &mut Criterion) {
-    let server = Server::start(&[]);
-    let mut group = criterion.benchmark_group("exchange");
-    group.throughput(Throughput::Elements(1));
-    for at_once in [1, 64] {
-        let (mut done, before) = (0, server.cpu_time());
-        group.bench_function(BenchmarkId::new("at once", at_once), |b| {
-            b.iter_custom(|iterations| {
-                done += iterations;
-                exchanges(&server, iterations, at_once)
-            });
-        });
-        let spent = (server.cpu_time() - before).as_nanos() as f64 / 1000.0 / done.max(1) as f64;
-        let _ = writeln!(
-            stderr(),
-            "{at_once} at once: {spent:.1} us of the server's CPU each\n"
-        );
+    let cores = Cores::take();
+    let started = PEERS.iter().map(|peer| Some((peer, peer.start(&cores)?)));
+    let servers: Vec<(&Peer, Server)> = started.flatten().collect();
+    for at_once in AT_ONCE {
+        let mut group = criterion.benchmark_group(format!("exchange, {at_once} at once"));
+        group.throughput(Throughput::Elements(1));
+        group.sampling_mode(SamplingMode::Flat).sample_size(10);
+        group.warm_up_time(Duration::from_millis(500));
+        group.measurement_time(Duration::from_secs(2));
+        for (peer, server) in &servers {
+            if peer.serves_at_once >= at_once {
+                measure(&mut group, peer.name, server, at_once);
+            }
+        }
+        group.finish();
     }
-    group.finish();
+}
+
+fn measure(group: &mut BenchmarkGroup<WallTime>, name: &str, server: &Server, at_once: u64) {
+    let (mut done, before) = (0, cpu_time(server));
+    group.bench_function(name, |b| {
+        b.iter_custom(|iterations| {
+            // Enough that there are so many at once most of the time.
+            let count = iterations.max(4 * at_once);
+            done += count;
+            exchanges(server, count, at_once).mul_f64(iterations as f64 / count as f64)
+        });
+    });
+    if done > 0 {
+        let spent = micros(cpu_time(server) - before) / done as f64;
+        let _ = writeln!(stderr(), "{spent:.1} us of the server's CPU each\n");
+    }
 }
 
 criterion_group!(benches, exchange);
-criterion_main!(benches);

@@ -26,11 +26,12 @@ use crate::config::Config;
 use crate::deadlines::Kind;
 use crate::session::{End, Session, Want};
 
-/// What a connection needs of its socket, all of it non-blocking.
-pub(crate) trait Stream {
+/// What a connection needs of its socket, all of it non-blocking. The errors are those of the system
+/// calls.
+pub trait Stream {
     /// As recv(2): 0 is the peer's FIN.
     fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
-    /// Receives [`DISCARD`] bytes at most and forgets them; 0 is the peer's FIN.
+    /// Receives 64 KiB at most and forgets them; 0 is the peer's FIN.
     fn discard(&mut self) -> io::Result<usize>;
     /// As send(2), and without SIGPIPE. With `more` the last segment may wait for what follows.
     fn send(&mut self, bytes: &[u8], more: bool) -> io::Result<usize>;
@@ -43,6 +44,8 @@ impl Stream for socket2::Socket {
         io::Read::read(self, buffer)
     }
 
+    // Not inlined: so much on the stack is probed page by page on entry, of whoever has it.
+    #[inline(never)]
     fn discard(&mut self) -> io::Result<usize> {
         // With MSG_TRUNC, TCP frees what has come without copying it (tcp(7)); a Unix socket copies.
         let mut sink = [const { MaybeUninit::uninit() }; DISCARD];

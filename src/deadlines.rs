@@ -10,19 +10,21 @@ use std::time::{Duration, Instant};
 /// A point in time, in nanoseconds since just before the server began: half an
 /// [`Instant`], and enough for 584 years.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Moment(NonZeroU64);
+pub struct Moment(NonZeroU64);
 
 impl Moment {
     /// When the server began: no other is before it.
-    pub(crate) const START: Self = Self(NonZeroU64::MIN);
+    pub const START: Self = Self(NonZeroU64::MIN);
 
     /// The moment at which `now` is, for a server that began at `start`.
-    pub(crate) fn new(start: Instant, now: Instant) -> Self {
+    #[must_use]
+    pub fn new(start: Instant, now: Instant) -> Self {
         Self::START.after(now.saturating_duration_since(start))
     }
 
     /// `wait` later; at the end of time, if that is nearer.
-    pub(crate) fn after(self, wait: Duration) -> Self {
+    #[must_use]
+    pub fn after(self, wait: Duration) -> Self {
         Self(
             self.0
                 .saturating_add(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX)),
@@ -30,7 +32,8 @@ impl Moment {
     }
 
     /// How long it is from here to `later`; nothing if that is past.
-    pub(crate) fn until(self, later: Self) -> Duration {
+    #[must_use]
+    pub fn until(self, later: Self) -> Duration {
         Duration::from_nanos(later.0.get().saturating_sub(self.0.get()))
     }
 }

@@ -48,7 +48,7 @@
 //! ```
 //!
 //! The rooms, in the order in which data flows: `server` polls and tells `reactor` what is ready
-//! and what time it is. The reactor (the slab, the turn; no poll, no clock) accepts through
+//! and what time it is. The [`reactor`] (the slab, the turn; no poll, no clock) accepts through
 //! `listener`, decided by `accept`, and drives each `connection` (the socket's side), which asks its
 //! [`session`] (the protocol, without a socket) what to do. `deadlines` knows who is due, `stats` what
 //! became of everybody, `limits` how many there may be, `signals` when to stop.
@@ -98,12 +98,13 @@ mod address;
 pub mod cli;
 mod config;
 mod connection;
+pub mod costs;
 mod deadlines;
 mod limits;
 mod listener;
 #[cfg(feature = "load")]
 pub mod load;
-mod reactor;
+pub mod reactor;
 mod server;
 pub mod session;
 mod signals;

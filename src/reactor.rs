@@ -1,6 +1,6 @@
 //! The reactor: who is driven, who is closed and who is accepted, and when. It decides; the system
 //! that it decides over ([`System`]) and the time are handed to it, so it runs over real sockets as
-//! well as over invented ones.
+//! well as over invented ones: the crate's simulation and the bench `table` do that.
 
 use std::fmt::Display;
 use std::io;
@@ -12,14 +12,20 @@ use slab::Slab;
 
 use crate::accept::{Gate, Verdict, judge};
 use crate::config::Config;
-use crate::connection::{Connection, DISCARD, Progress, Readiness, Reason, Stream};
-use crate::deadlines::{Deadlines, Kind, Moment, Timer, Timers};
+use crate::connection::{Connection, DISCARD, Progress, Readiness, Reason};
+use crate::deadlines::{Deadlines, Kind, Timer, Timers};
 use crate::stats::Stats;
 
+pub use crate::connection::Stream;
+pub use crate::deadlines::Moment;
+
 /// What the reactor needs of the system, besides its streams. All of it returns at once.
-pub(crate) trait System {
+pub trait System {
+    /// Where clients arrive. Its name is for the log.
     type Listener: Display;
+    /// A client's socket. Dropping it closes it.
     type Stream: Stream;
+    /// A client's address, for the log.
     type Peer: Display;
 
     /// Takes one connection off the listener's queue, as accept4(2).
@@ -48,9 +54,11 @@ pub(crate) trait System {
 
 /// Something that the system reports: whose it is, and whether the peer's FIN is said to be here.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Event {
-    pub(crate) key: usize,
-    pub(crate) fin: bool,
+pub struct Event {
+    /// As it was registered.
+    pub key: usize,
+    /// Only a hint: what a receive says is what counts.
+    pub fin: bool,
 }
 
 /// Connections taken from one listener in one turn, before its other clients have theirs.
@@ -60,8 +68,9 @@ const ACCEPTS_PER_TURN: usize = 16;
 const EXPIRIES_PER_TURN: usize = 256;
 
 /// The state of a server, less what polls.
-pub(crate) struct Reactor<S: System> {
-    pub(crate) system: S,
+pub struct Reactor<S: System> {
+    /// What it decides over.
+    pub system: S,
     config: Config,
     /// Listeners and clients; the key is the token. Invariant: the listeners came first, so their
     /// keys are below `listeners`; `listening` of them have not left.
@@ -110,7 +119,7 @@ pub(crate) const ENTRY_BYTES: usize = 40;
 #[allow(dead_code, reason = "only its size is of interest")]
 enum Slot {
     Vacant(usize),
-    Occupied(Entry<mio::Poll>),
+    Occupied(Entry<crate::server::Sockets>),
 }
 const _: () = assert!(
     size_of::<Slot>() <= ENTRY_BYTES,
@@ -120,13 +129,9 @@ const _: () = assert!(
 impl<S: System> Reactor<S> {
     /// A reactor with these listeners, whose keys are their places, and with room for `capacity`
     /// clients: all of it now, as a table that grows stalls everybody while it is copied. Pages that
-    /// nobody has touched cost nothing.
-    pub(crate) fn new(
-        system: S,
-        listeners: Vec<S::Listener>,
-        capacity: usize,
-        config: &Config,
-    ) -> Self {
+    /// nobody has touched cost nothing. The system reports the listeners from here on.
+    #[must_use]
+    pub fn new(system: S, listeners: Vec<S::Listener>, capacity: usize, config: &Config) -> Self {
         let mut slab = Slab::with_capacity(listeners.len() + capacity);
         for listener in listeners {
             slab.insert(Entry::Listener(Box::new(listener)));
@@ -153,21 +158,26 @@ impl<S: System> Reactor<S> {
     }
 
     /// How many clients there are at present.
-    pub(crate) fn clients(&self) -> usize {
+    #[must_use]
+    pub fn clients(&self) -> usize {
         self.slab.len() - self.listening
     }
 
-    pub(crate) fn stats(&self) -> &Stats {
+    /// What became of them so far.
+    #[must_use]
+    pub fn stats(&self) -> &Stats {
         &self.stats
     }
 
     /// Whether it has shut down: no listener and no client is left.
-    pub(crate) fn is_shut_down(&self) -> bool {
+    #[must_use]
+    pub fn is_shut_down(&self) -> bool {
         self.shutdown.is_some() && self.slab.is_empty()
     }
 
     /// When it wants to be called even if nothing is reported.
-    pub(crate) fn alarm(&self) -> Option<Moment> {
+    #[must_use]
+    pub fn alarm(&self) -> Option<Moment> {
         // No edge tells that a queue is empty.
         let has_queues = self.listening > 0 && self.gate.is_open();
         let shutdown = self.shutdown.filter(|_| !self.slab.is_empty());
@@ -183,7 +193,7 @@ impl<S: System> Reactor<S> {
 
     /// Begins to shut down: takes who is in the queues, lets nobody else in, and serves those that
     /// are here until they are done or the grace is over.
-    pub(crate) fn shut_down(&mut self, now: Moment) {
+    pub fn shut_down(&mut self, now: Moment) {
         if self.shutdown.is_some() {
             return;
         }
@@ -217,7 +227,7 @@ impl<S: System> Reactor<S> {
     ///
     /// # Errors
     /// A listener is no listener any more. Nothing that a peer does and no shortage is one.
-    pub(crate) fn handle(
+    pub fn handle(
         &mut self,
         events: impl Iterator<Item = Event> + Clone,
         now: Moment,
@@ -490,7 +500,7 @@ mod tests {
     #[test]
     fn a_client_takes_no_more_of_the_slab() {
         let config = Config::default();
-        let mut slab: Slab<Entry<mio::Poll>> = Slab::with_capacity(2);
+        let mut slab: Slab<Entry<crate::server::Sockets>> = Slab::with_capacity(2);
         let (one, other) = Socket::pair(Domain::UNIX, Type::STREAM, None).unwrap();
         for socket in [one, other] {
             let connection = Connection::new(socket, &config);

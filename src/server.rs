@@ -29,7 +29,7 @@ const SIGNALS: Token = Token(usize::MAX);
 /// A server, bound and listening. Nothing happens until it is [run](Self::run) or
 /// [turned](Self::turn).
 pub struct Server {
-    reactor: Reactor<Poll>,
+    reactor: Reactor<Sockets>,
     events: Events,
     signals: Option<Signals>,
     start: Instant,
@@ -61,7 +61,7 @@ impl Server {
         }
         info!("{capacity}");
         Ok(Self {
-            reactor: Reactor::new(poll, listeners, capacity.connections, config),
+            reactor: Reactor::new(Sockets(poll), listeners, capacity.connections, config),
             signals: None,
             events: Events::with_capacity(EVENTS_PER_TURN),
             start: Instant::now(),
@@ -76,7 +76,7 @@ impl Server {
     /// # Errors
     /// No descriptor is left for what wakes the poll, or the poll is broken.
     pub fn catch_signals(&mut self) -> io::Result<()> {
-        let caught = Signals::catch(self.reactor.system.registry(), SIGNALS);
+        let caught = Signals::catch(self.reactor.system.0.registry(), SIGNALS);
         self.signals = Some(caught.map_err(|e| context("cannot catch signals", &e))?);
         Ok(())
     }
@@ -155,7 +155,7 @@ impl Server {
         let alarm = [self.reactor.alarm(), signals].into_iter().flatten().min();
         let alarm = alarm.map(|alarm| self.now().until(alarm));
         let timeout = [timeout, alarm].into_iter().flatten().min();
-        match self.reactor.system.poll(&mut self.events, timeout) {
+        match self.reactor.system.0.poll(&mut self.events, timeout) {
             // A signal, if only SIGSTOP and SIGCONT: an empty batch, and the next turn waits.
             Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(true),
             polled => polled
@@ -195,7 +195,10 @@ impl fmt::Debug for Server {
     }
 }
 
-impl System for Poll {
+/// The sockets of this process, and the poll that reports them.
+pub(crate) struct Sockets(Poll);
+
+impl System for Sockets {
     type Listener = Listener;
     type Stream = Socket;
     type Peer = Peer;
@@ -210,15 +213,15 @@ impl System for Poll {
     }
 
     fn rearm(&mut self, key: usize, listener: &Listener) -> io::Result<()> {
-        listener.rearm(self.registry(), Token(key))
+        listener.rearm(self.0.registry(), Token(key))
     }
 
     fn register(&mut self, key: usize, socket: &Socket, interest: Interest) -> io::Result<()> {
-        SourceFd(&socket.as_raw_fd()).register(self.registry(), Token(key), interest)
+        SourceFd(&socket.as_raw_fd()).register(self.0.registry(), Token(key), interest)
     }
 
     fn reregister(&mut self, key: usize, socket: &Socket, interest: Interest) -> io::Result<()> {
-        SourceFd(&socket.as_raw_fd()).reregister(self.registry(), Token(key), interest)
+        SourceFd(&socket.as_raw_fd()).reregister(self.0.registry(), Token(key), interest)
     }
 }
 

@@ -178,9 +178,7 @@ impl<'a> Past<'a> {
                 more: !self.kept,
             },
             Some(_) if self.fin => Want::Close(End::Echoed),
-            Some(_) if self.half_closed && self.config.linger.is_zero() => {
-                Want::Close(End::Echoed)
-            }
+            Some(_) if self.half_closed && self.config.linger.is_zero() => Want::Close(End::Echoed),
             Some(_) if self.half_closed => Want::Discard,
             Some(_) => Want::HalfClose,
         }

@@ -76,8 +76,8 @@ static void start_to_linger(int fd) {
 
 static bool would_block(void) { return errno == EAGAIN || errno == EINTR; }
 
-/* Discards what there is. Only a FIN, or an error, ends it. */
-static void discard(int fd) {
+/* Discards what there is. `fin`: the event spoke of the client's FIN, and no other will. */
+static void discard(int fd, bool fin) {
     for (;;) {
         ssize_t n = read(fd, scratch, SCRATCH);
         if (n < 0 && would_block())
@@ -86,32 +86,20 @@ static void discard(int fd) {
             end(fd);
             return;
         }
-        if (n < SCRATCH) /* what comes now is another edge, and so is the FIN */
+        if (n < SCRATCH && !fin) /* what comes now is another edge */
             return;
     }
 }
 
-/* The echo is out. `fin`: the event spoke of the client's FIN, and no other will. */
+/* The echo is out. */
 static void handle_echoed(int fd, bool fin) {
-    if (ending != AT_ONCE && shutdown(fd, SHUT_WR) < 0) {
-        end(fd);
-        return;
-    }
-    if (ending != LINGER) {
+    if (ending == AT_ONCE || shutdown(fd, SHUT_WR) < 0 || ending == MORE) {
         end(fd);
         return;
     }
     start_to_linger(fd);
     if (fin)
-        for (;;) {
-            ssize_t n = read(fd, scratch, SCRATCH);
-            if (n < 0 && would_block())
-                return;
-            if (n <= 0) {
-                end(fd);
-                return;
-            }
-        }
+        discard(fd, fin);
 }
 
 static void keep(int fd, size_t length) {
@@ -171,7 +159,7 @@ static void drive(int fd, uint32_t events) {
     struct connection *c = &connections[fd];
     bool fin = events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR);
     if (c->lingers)
-        discard(fd);
+        discard(fd, fin);
     else if (c->unsent)
         send_unsent(fd, fin);
     else

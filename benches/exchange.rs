@@ -43,8 +43,9 @@ fn exchange(criterion: &mut Criterion) {
         let mut group = criterion.benchmark_group(format!("exchange, {at_once} at once"));
         group.throughput(Throughput::Elements(1));
         group.sampling_mode(SamplingMode::Flat).sample_size(10);
-        group.warm_up_time(Duration::from_millis(500));
-        group.measurement_time(Duration::from_secs(2));
+        group.nresamples(10_000);
+        group.warm_up_time(Duration::from_millis(300));
+        group.measurement_time(Duration::from_secs(1));
         for (peer, server) in &servers {
             if peer.serves_at_once >= at_once {
                 measure(&mut group, peer.name, server, at_once);

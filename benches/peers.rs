@@ -47,7 +47,7 @@ const CPU: [Slices; 2] = [
     Slices {
         at_once: 1,
         exchanges: 100,
-        count: 10,
+        count: 20,
     },
 ];
 

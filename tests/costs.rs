@@ -173,6 +173,9 @@ fn an_idle_client_takes_40_bytes() {
         return;
     }
     let server = Server::start(&[]);
+    // Before the second one is greeted, the server has seen the FIN of the first, which it discards
+    // into 64 KiB of its stack.
+    assert_echoes(server.connect(), b"warm up");
     assert_echoes(server.connect(), b"warm up");
     let idle = memory(&server);
     assert!(idle < 1_500_000, "{idle} bytes, idle");

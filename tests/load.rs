@@ -758,8 +758,9 @@ fn a_terminal_sees_progress() {
         return;
     }
     let server = Server::start(&[]);
+    // exec: a shell that waits for it would be interrupted, too, and its status is what is seen.
     let command = format!(
-        "TERM=xterm {LOAD} -n {} -c 2 --hold 3 {}",
+        "TERM=xterm exec {LOAD} -n {} -c 2 --hold 3 {}",
         u64::MAX,
         server.addresses[0]
     );

@@ -16,19 +16,20 @@
 
 #[path = "lockstep/careful.rs"]
 mod careful;
-#[path = "lockstep/tutorial.rs"]
-mod tutorial;
+#[path = "peers/mod.rs"]
+mod peers;
+#[path = "../tests/util/mod.rs"]
+mod util;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use hello_echo::load::{Load, Options, Payloads, Plan};
+use hello_echo::load::{Load, Payloads};
 use hello_echo::{Config, LocalAddr, Server};
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::time::{ClockId, clock_gettime};
-use nix::unistd::Pid;
-use socket2::{Domain, Socket, Type};
+use peers::{Spread, mio_tutorial};
+use util::load_options;
 
 /// A server that somebody else turns.
 trait Turn {
@@ -57,22 +58,31 @@ fn ours() -> Box<dyn Turn> {
     Box::new(Server::bind(&config).unwrap())
 }
 
+/// The peer that the other benches have, and what its poll reports.
+struct Tutorial(mio_tutorial::Server, mio::Events);
+
+impl Turn for Tutorial {
+    fn address(&self) -> SocketAddr {
+        self.0.local_addr().unwrap()
+    }
+
+    fn turn(&mut self) {
+        self.0.turn(&mut self.1, Some(Duration::ZERO)).unwrap();
+    }
+}
+
+fn tutorial() -> Box<dyn Turn> {
+    let server = mio_tutorial::Server::new(peers::listen().unwrap()).unwrap();
+    Box::new(Tutorial(server, mio::Events::with_capacity(1024)))
+}
+
 type Bind = fn() -> Box<dyn Turn>;
 
 const SERVERS: [(&str, Bind); 3] = [
     ("ours", ours),
     ("careful", || Box::new(careful::Server::bind())),
-    ("tutorial", || Box::new(tutorial::Server::bind())),
+    ("tutorial", tutorial),
 ];
-
-/// As much room in its queue as ours has: std's own listener has less.
-fn listener() -> mio::net::TcpListener {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None).unwrap();
-    let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    socket.bind(&any.into()).unwrap();
-    socket.listen(4096).unwrap();
-    mio::net::TcpListener::from_std(socket.into())
-}
 
 const CROWDS: [u64; 3] = [8, 64, 2_000];
 const PAYLOADS: [usize; 2] = [64, 1_000];
@@ -88,22 +98,9 @@ fn cpu_time() -> Duration {
 /// Keeps `at_once` exchanges under way until `exchanges` are done. Returns how long the server's
 /// turns took.
 fn lockstep(server: &mut dyn Turn, exchanges: u64, at_once: u64, payload: usize) -> Duration {
-    let mut clients = Load::new(Options {
-        targets: vec![server.address().to_string().parse().unwrap()],
-        sources: vec![],
-        plan: Plan {
-            hold: 0,
-            ramp: None,
-            exchanges: Some(exchanges),
-            duration: None,
-            concurrency: at_once,
-            rate: None,
-        },
-        payloads: Payloads::new(exchanges, payload, payload),
-        greeting: b"hello\n".to_vec(),
-        timeout: Duration::from_secs(60),
-    })
-    .unwrap();
+    let mut options = load_options(&server.address().to_string(), exchanges, at_once);
+    options.payloads = Payloads::new(exchanges, payload, payload);
+    let mut clients = Load::new(options).unwrap();
     let mut spent = Duration::ZERO;
     loop {
         // Each does all that the last turn made possible: a turn of the clients is bounded, too.
@@ -141,7 +138,7 @@ fn absolute(criterion: &mut Criterion) {
 fn ratios() {
     const ROUNDS: usize = 31;
     println!(
-        "\nns of the server per exchange, median of {ROUNDS} rounds; ratio to ours: least, median, most"
+        "\nns of the server per exchange, and its ratio: medians of {ROUNDS} rounds (least-most)"
     );
     for payload in PAYLOADS {
         for at_once in CROWDS {
@@ -158,37 +155,19 @@ fn ratios() {
                 }
             }
             println!("{at_once:5} at once, {payload:4} bytes");
-            let ours = spent[0].clone();
-            for ((name, _), spent) in SERVERS.iter().zip(&mut spent) {
-                let mut ratios: Vec<f64> = ours.iter().zip(&*spent).map(|(o, s)| o / s).collect();
-                let [least, ratio, most] = spread(&mut ratios);
-                let [_, ns, _] = spread(spent);
-                println!("  {name:10} {ns:7.0} ns   ours/{name}: {least:.3} {ratio:.3} {most:.3}");
+            let ours = &spent[0];
+            for ((name, _), spent) in SERVERS.iter().zip(&spent) {
+                let ratios: Vec<f64> = ours.iter().zip(spent).map(|(o, s)| o / s).collect();
+                let [ns, ratio] = [spent, &ratios].map(|figures| Spread::of(figures));
+                println!("  {name:10} {:7.0} ns   ours/{name}: {ratio:.3}", ns.median);
             }
         }
     }
 }
 
-/// The least, the median and the most.
-fn spread(figures: &mut [f64]) -> [f64; 3] {
-    figures.sort_by(f64::total_cmp);
-    let last = figures.len() - 1;
-    [0, last / 2, last].map(|i| figures[i])
-}
-
-/// The thread stays on the core that it is on: caches are part of the figure.
-fn pin() {
-    let itself = Pid::from_raw(0);
-    let allowed = sched_getaffinity(itself).unwrap();
-    let mut one = CpuSet::new();
-    let last = (0..CpuSet::count()).rfind(|cpu| allowed.is_set(*cpu).unwrap());
-    one.set(last.unwrap()).unwrap();
-    sched_setaffinity(itself, &one).unwrap();
-}
-
 fn main() {
     hello_echo::raise_descriptor_limit().unwrap();
-    pin();
+    peers::pin();
     let only_ratios = std::env::args().any(|argument| argument == "ratios");
     if !only_ratios {
         let mut criterion = Criterion::default().configure_from_args();

@@ -302,9 +302,9 @@ fn measure_memory(peer: &Peer, cores: &Cores) -> Option<Spread> {
     say(&format!("{} connections to {}", peer.holds, peer.name));
     let grown = (0..HELD_ROUNDS).map(|_| {
         let server = peer.start(cores)?;
-        let before = peers::own_memory(&server);
+        let before = server.own_memory();
         let crowd = Crowd::gather(&server, peer.holds);
-        let grown = peers::own_memory(&server).saturating_sub(before);
+        let grown = server.own_memory().saturating_sub(before);
         crowd.leave();
         Some(grown as f64 / peer.holds as f64)
     });

@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 #[cfg(feature = "load")]
-use hello_echo::load::{Load, Options, Payloads, Plan};
+use hello_echo::load::Load;
 use socket2::SockRef;
 use util::{
     BINARY, PATIENCE, Peer, Server, TempPath, assert_echoes, assert_greeted, assert_rest,
@@ -127,7 +127,8 @@ fn under_load_an_exchange_takes_8_6_system_calls() {
     strace.args(["-f", "-o", trace.0.as_str(), BINARY]);
     let server = Server::spawn(1, strace.args(["--listen", "127.0.0.1:0"]));
     let before = trace.wait_until_asleep();
-    finish(load(&server, 0, EXCHANGES));
+    let options = util::load_options(&server.addresses[0], EXCHANGES, 64);
+    util::finish(&mut Load::new(options).unwrap());
     let closed = |calls: &[String]| {
         let closes = calls[before..]
             .iter()
@@ -177,11 +178,13 @@ fn an_idle_client_takes_40_bytes() {
     // into 64 KiB of its stack.
     assert_echoes(server.connect(), b"warm up");
     assert_echoes(server.connect(), b"warm up");
-    let idle = memory(&server);
+    let idle = server.own_memory();
     assert!(idle < 1_500_000, "{idle} bytes, idle");
     let mut most = 0;
     for wave in 1..=2 {
-        let mut load = load(&server, HELD as u64, 1);
+        let mut options = util::load_options(&server.addresses[0], 1, 64);
+        options.plan.hold = HELD as u64;
+        let mut load = Load::new(options).unwrap();
         while load.record().held < HELD as u64 {
             assert!(
                 load.turn(PATIENCE).unwrap(),
@@ -189,11 +192,11 @@ fn an_idle_client_takes_40_bytes() {
                 load.record().described
             );
         }
-        let grown = memory(&server) - idle;
-        finish(load);
+        let grown = server.own_memory() - idle;
+        util::finish(&mut load);
         println!(
             "wave {wave}: {grown} bytes, then {}",
-            memory(&server) - idle
+            server.own_memory() - idle
         );
         // A page at each end.
         assert!(
@@ -202,35 +205,7 @@ fn an_idle_client_takes_40_bytes() {
         );
         most = most.max(grown);
     }
-    assert!(memory(&server) <= idle + most);
-}
-
-/// So many held, and then so many exchanges at 64 at a time.
-#[cfg(feature = "load")]
-fn load(server: &Server, hold: u64, exchanges: u64) -> Load {
-    Load::new(Options {
-        targets: vec![server.addresses[0].parse().unwrap()],
-        sources: vec![],
-        plan: Plan {
-            hold,
-            ramp: None,
-            exchanges: Some(exchanges),
-            duration: None,
-            concurrency: 64,
-            rate: None,
-        },
-        payloads: Payloads::new(1, 1000, 1000),
-        greeting: b"hello\n".to_vec(),
-        timeout: PATIENCE,
-    })
-    .unwrap()
-}
-
-#[cfg(feature = "load")]
-fn finish(mut load: Load) {
-    while load.turn(PATIENCE).unwrap() {}
-    let record = load.record();
-    assert_eq!(record.right, record.opened, "{:?}", record.described);
+    assert!(server.own_memory() <= idle + most);
 }
 
 /// With idle clients nothing happens: no thread, no tick, not one wake-up.
@@ -239,7 +214,7 @@ fn idle_clients_cost_no_wake_up_and_no_memory() {
     const CLIENTS: usize = 500;
     let server = Server::start(&[]);
     assert_echoes(server.connect(), b"warm up");
-    let before = memory(&server);
+    let before = server.own_memory();
     let mut clients: Vec<TcpStream> = (0..CLIENTS).map(|_| server.connect()).collect();
     clients.iter_mut().for_each(assert_greeted);
 
@@ -253,7 +228,7 @@ fn idle_clients_cost_no_wake_up_and_no_memory() {
     assert_eq!(server.status("Threads"), "1");
 
     // 500 entries of 40 bytes; a buffer each would be 500 KB.
-    let grown = memory(&server) - before;
+    let grown = server.own_memory() - before;
     assert!(
         grown <= 64 << 10,
         "{grown} bytes for {CLIENTS} idle clients"
@@ -262,14 +237,4 @@ fn idle_clients_cost_no_wake_up_and_no_memory() {
         client.write_all(b"awake").unwrap();
         assert_rest(&mut client, b"awake");
     }
-}
-
-/// Its anonymous memory, in bytes, page by page: the counter RssAnon may be behind.
-fn memory(server: &Server) -> usize {
-    let path = format!("/proc/{}/smaps_rollup", server.pid());
-    let rollup = std::fs::read_to_string(path).unwrap();
-    let mut lines = rollup.lines();
-    let size = lines.find_map(|line| line.strip_prefix("Anonymous:"));
-    let size = size.and_then(|size| size.trim().strip_suffix(" kB"));
-    1024 * size.unwrap().parse::<usize>().unwrap()
 }

@@ -13,6 +13,7 @@ use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use allocation_counter::measure;
 use hello_echo::{Address, Config, LocalAddr, MAX_MESSAGE, Server};
 use socket2::SockRef;
 use util::{PATIENCE, TempPath, assert_greeted, assert_rest, connect, connect_unix};
@@ -253,4 +254,39 @@ fn settings_at_their_limits() {
         let echo = &b"hi"[..max_read.min(2)];
         assert_rest(&mut client, &[&b"g"[..greeting], echo].concat());
     }
+}
+
+/// In the steady state, whoever comes and goes.
+#[test]
+fn an_exchange_allocates_nothing() {
+    let mut server = server(|_| {});
+    exchanges(&mut server, 100); // whatever is made at first
+    let allocated = exchanges(&mut server, 1_000);
+    assert_eq!(allocated, 0);
+    assert_eq!(server.stats().echoed, 1_100);
+
+    // That it would show.
+    let made = measure(|| drop(self::server(|_| {})));
+    assert!(made.count_total > 0, "{made:?}");
+}
+
+/// Ten clients at a time. How often the server's turns allocated.
+fn exchanges(server: &mut Server, count: usize) -> u64 {
+    let turn = |server: &mut Server| measure(|| server.turn(NOW).unwrap()).count_total;
+    let mut allocated = 0;
+    for _ in 0..count / 10 {
+        let mut clients: Vec<TcpStream> = (0..10).map(|_| client(server)).collect();
+        allocated += turn(server); // greets
+        for client in &mut clients {
+            assert_greeted(client);
+            client.write_all(&[b'x'; 1000]).unwrap();
+        }
+        allocated += turn(server); // echoes
+        for mut client in clients {
+            assert_rest(&mut client, &[b'x'; 1000]);
+        }
+        allocated += turn(server); // closes
+        assert_eq!(server.clients(), 0);
+    }
+    allocated
 }

@@ -22,7 +22,9 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) fn bind() -> Self {
         let poll = Poll::new().unwrap();
-        let mut listener = crate::listener();
+        let listener = crate::peers::listen().unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let mut listener = TcpListener::from_std(listener);
         let registry = poll.registry();
         registry
             .register(&mut listener, LISTENER, Interest::READABLE)

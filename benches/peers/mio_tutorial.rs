@@ -4,12 +4,12 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
-use std::time::Instant;
+use std::net::{Shutdown, SocketAddr};
+use std::time::{Duration, Instant};
 
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
-use mio::{Events, Interest, Poll, Registry, Token};
+use mio::{Events, Interest, Poll, Token};
 
 use super::{GREETING, LINGER, MESSAGE};
 
@@ -31,112 +31,122 @@ enum State {
     Closed,
 }
 
+pub struct Server {
+    poll: Poll,
+    listener: TcpListener,
+    connections: HashMap<Token, Connection>,
+    /// Who is due when, the first of them first.
+    lingering: VecDeque<(Instant, Token)>,
+    next_token: usize,
+}
+
 pub(super) fn run(listener: &std::net::TcpListener) -> io::Result<()> {
-    listener.set_nonblocking(true)?;
-    let mut listener = TcpListener::from_std(listener.try_clone()?);
-    let mut poll = Poll::new()?;
+    let mut server = Server::new(listener.try_clone()?)?;
     let mut events = Events::with_capacity(256);
-    let mut connections = HashMap::new();
-    let mut lingering = VecDeque::new();
-    let mut next_token = SERVER.0 + 1;
-    poll.registry()
-        .register(&mut listener, SERVER, Interest::READABLE)?;
     loop {
-        let next = lingering.front().map(|(due, _): &(Instant, Token)| *due);
-        let timeout = next.map(|due| due.saturating_duration_since(Instant::now()));
-        match poll.poll(&mut events, timeout) {
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+        let timeout = server.time_left();
+        server.turn(&mut events, timeout)?;
+    }
+}
+
+impl Server {
+    pub fn new(listener: std::net::TcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let mut listener = TcpListener::from_std(listener);
+        let poll = Poll::new()?;
+        poll.registry()
+            .register(&mut listener, SERVER, Interest::READABLE)?;
+        Ok(Self {
+            poll,
+            listener,
+            connections: HashMap::new(),
+            lingering: VecDeque::new(),
+            next_token: SERVER.0 + 1,
+        })
+    }
+
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    pub fn turn(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
+        match self.poll.poll(events, timeout) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(()),
             polled => polled?,
         }
-        for event in &events {
+        for event in &*events {
             match event.token() {
-                SERVER => accept(
-                    &listener,
-                    poll.registry(),
-                    &mut connections,
-                    &mut next_token,
-                ),
-                token => serve(
-                    token,
-                    event,
-                    poll.registry(),
-                    &mut connections,
-                    &mut lingering,
-                ),
+                SERVER => self.accept(),
+                token => self.serve(token, event),
             }
         }
-        expire(poll.registry(), &mut connections, &mut lingering);
+        self.expire();
+        Ok(())
     }
-}
 
-/// Until `WouldBlock`, or whatever else there is to say about clients that have not come yet.
-fn accept(
-    listener: &TcpListener,
-    registry: &Registry,
-    connections: &mut HashMap<Token, Connection>,
-    next_token: &mut usize,
-) {
-    while let Ok((mut stream, _)) = listener.accept() {
-        let token = Token(*next_token);
-        *next_token += 1;
-        if registry
-            .register(&mut stream, token, Interest::WRITABLE)
-            .is_ok()
-        {
-            let connection = Connection {
-                stream,
-                state: State::Greeting,
-                outgoing: GREETING.to_vec(),
-                sent: 0,
-            };
-            connections.insert(token, connection);
+    fn time_left(&self) -> Option<Duration> {
+        let (due, _) = self.lingering.front()?;
+        Some(due.saturating_duration_since(Instant::now()))
+    }
+
+    /// Until `WouldBlock`, or whatever else there is to say about clients that have not come yet.
+    fn accept(&mut self) {
+        while let Ok((mut stream, _)) = self.listener.accept() {
+            let token = Token(self.next_token);
+            self.next_token += 1;
+            let registry = self.poll.registry();
+            let registered = registry.register(&mut stream, token, Interest::WRITABLE);
+            if registered.is_ok() {
+                let connection = Connection {
+                    stream,
+                    state: State::Greeting,
+                    outgoing: GREETING.to_vec(),
+                    sent: 0,
+                };
+                self.connections.insert(token, connection);
+            }
         }
     }
-}
 
-fn serve(
-    token: Token,
-    event: &Event,
-    registry: &Registry,
-    connections: &mut HashMap<Token, Connection>,
-    lingering: &mut VecDeque<(Instant, Token)>,
-) {
-    let Some(connection) = connections.get_mut(&token) else {
-        return;
-    };
-    let before = connection.state;
-    let handled = connection.handle(event).and_then(|()| {
-        let interest = match connection.state {
-            State::Greeting | State::Echoing => Interest::WRITABLE,
-            State::Reading | State::Lingering | State::Closed => Interest::READABLE,
-        };
-        if connection.state == before || connection.state == State::Closed {
-            return Ok(());
-        }
-        registry.reregister(&mut connection.stream, token, interest)
-    });
-    if handled.is_err() || connection.state == State::Closed {
-        let _ = registry.deregister(&mut connection.stream);
-        connections.remove(&token);
-    } else if connection.state == State::Lingering && before != State::Lingering {
-        lingering.push_back((Instant::now() + LINGER, token));
-    }
-}
-
-fn expire(
-    registry: &Registry,
-    connections: &mut HashMap<Token, Connection>,
-    lingering: &mut VecDeque<(Instant, Token)>,
-) {
-    let now = Instant::now();
-    while let Some((due, token)) = lingering.front() {
-        if *due > now && connections.contains_key(token) {
+    fn serve(&mut self, token: Token, event: &Event) {
+        let Some(connection) = self.connections.get_mut(&token) else {
             return;
+        };
+        let registry = self.poll.registry();
+        let before = connection.state;
+        let handled = connection.handle(event).and_then(|()| {
+            let interest = match connection.state {
+                State::Greeting | State::Echoing => Interest::WRITABLE,
+                State::Reading | State::Lingering | State::Closed => Interest::READABLE,
+            };
+            if connection.state == before || connection.state == State::Closed {
+                return Ok(());
+            }
+            registry.reregister(&mut connection.stream, token, interest)
+        });
+        if handled.is_err() || connection.state == State::Closed {
+            self.close(token);
+        } else if connection.state == State::Lingering && before != State::Lingering {
+            self.lingering.push_back((Instant::now() + LINGER, token));
         }
-        if let Some(mut connection) = connections.remove(token) {
-            let _ = registry.deregister(&mut connection.stream);
+    }
+
+    fn expire(&mut self) {
+        let now = Instant::now();
+        while let Some((due, token)) = self.lingering.front() {
+            if *due > now && self.connections.contains_key(token) {
+                return;
+            }
+            let token = *token;
+            self.close(token);
+            self.lingering.pop_front();
         }
-        lingering.pop_front();
+    }
+
+    fn close(&mut self, token: Token) {
+        if let Some(mut connection) = self.connections.remove(&token) {
+            let _ = self.poll.registry().deregister(&mut connection.stream);
+        }
     }
 }
 

@@ -22,7 +22,7 @@
 
 mod blocking;
 pub mod chart;
-mod mio_tutorial;
+pub mod mio_tutorial;
 mod tokio_tasks;
 
 use std::fmt;
@@ -32,7 +32,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime};
 
-use hello_echo::load::{Load, Options, Payloads, Plan};
+use hello_echo::load::Load;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
@@ -40,7 +40,7 @@ use nix::time::clock_getcpuclockid;
 use nix::unistd::Pid;
 use socket2::{Domain, Socket, Type};
 
-use crate::util::{PATIENCE, Server};
+use crate::util::{PATIENCE, Server, finish, load_options};
 
 const GREETING: &[u8] = b"hello\n";
 const MESSAGE: usize = 1000;
@@ -181,20 +181,22 @@ pub fn begin() {
 fn be_a_peer(name: &str) -> io::Result<()> {
     let peer = PEERS.iter().find(|peer| peer.name == name).unwrap();
     match peer.program {
-        Program::Std(serve) => serve(&listen()?),
+        Program::Std(serve) => {
+            let listener = listen()?;
+            announce(listener.local_addr()?);
+            serve(&listener)
+        }
         Program::Own(serve) => serve(),
         Program::Ours(_) | Program::C(_) => unreachable!("{name} is a program of its own"),
     }
 }
 
 /// As `std::net::TcpListener::bind` does it, with our backlog.
-fn listen() -> io::Result<TcpListener> {
+pub fn listen() -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.bind(&SocketAddr::from(ANY_PORT).into())?;
     socket.listen(BACKLOG)?;
-    let listener = TcpListener::from(socket);
-    announce(listener.local_addr()?);
-    Ok(listener)
+    Ok(TcpListener::from(socket))
 }
 
 fn announce(address: SocketAddr) {
@@ -233,6 +235,14 @@ impl Cores {
     }
 }
 
+/// Pins this thread to the last core that it may have.
+pub fn pin() {
+    let this = Pid::from_raw(0);
+    let allowed = sched_getaffinity(this).unwrap();
+    let last = (0..CpuSet::count()).rfind(|core| allowed.is_set(*core).unwrap());
+    sched_setaffinity(this, &only(last.unwrap())).unwrap();
+}
+
 fn only(core: usize) -> CpuSet {
     let mut set = CpuSet::new();
     set.set(core).unwrap();
@@ -250,35 +260,12 @@ pub fn cpu_time(server: &Server) -> Duration {
     clock.now().unwrap().into()
 }
 
-/// The memory that is its own alone, RssAnon in other words, in bytes. This file has it page by page;
-/// the kernel's counter of it may lag behind, and ours is small.
-pub fn own_memory(server: &Server) -> u64 {
-    let rollup = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", server.pid())).unwrap();
-    let anonymous = rollup
-        .lines()
-        .find_map(|line| line.strip_prefix("Anonymous:"));
-    let kilobytes = anonymous.unwrap().trim().strip_suffix(" kB").unwrap();
-    kilobytes.parse::<u64>().unwrap() * 1024
-}
-
 /// A load on that address, from many local ones, each of which has ports of its own.
 fn load(address: &str, hold: u64, exchanges: u64, at_once: u64) -> Load {
-    Load::new(Options {
-        targets: vec![address.parse().unwrap()],
-        sources: vec!["127.0.0.0/8".parse().unwrap()],
-        plan: Plan {
-            hold,
-            ramp: None,
-            exchanges: Some(exchanges),
-            duration: None,
-            concurrency: at_once,
-            rate: None,
-        },
-        payloads: Payloads::new(hold + exchanges, MESSAGE, MESSAGE),
-        greeting: GREETING.to_vec(),
-        timeout: PATIENCE,
-    })
-    .unwrap()
+    let mut options = load_options(address, exchanges, at_once);
+    options.sources = vec!["127.0.0.0/8".parse().unwrap()];
+    options.plan.hold = hold;
+    Load::new(options).unwrap()
 }
 
 /// So many exchanges in a closed loop, and how long they took. Every byte is checked.
@@ -315,13 +302,6 @@ fn order(turn: usize, count: usize) -> Vec<usize> {
         order.reverse();
     }
     order
-}
-
-/// Runs it to its end; everything must be right.
-fn finish(load: &mut Load) {
-    while load.turn(PATIENCE).unwrap() {}
-    let record = load.record();
-    assert_eq!(record.right, record.opened, "{:?}", record.described);
 }
 
 /// Connections that are greeted and silent, in a process of their own. Ends with the bench.

@@ -18,6 +18,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "load")]
+use hello_echo::load::{Load, Options, Payloads, Plan};
 use socket2::SockRef;
 
 /// How long anything may take. Never waited for in full unless something is broken.
@@ -131,11 +133,15 @@ impl Server {
         line.trim_start_matches(':').trim().to_owned()
     }
 
-    /// The CPU time that it has spent, in user space and in the kernel.
-    pub fn cpu_time(&self) -> Duration {
-        let schedstat = std::fs::read_to_string(format!("/proc/{}/schedstat", self.pid())).unwrap();
-        let spent = schedstat.split(' ').next().unwrap();
-        Duration::from_nanos(spent.parse().unwrap())
+    /// Its anonymous memory, RssAnon in other words, in bytes. This file has it page by page; the
+    /// kernel's counter of it may lag behind, and ours is small.
+    pub fn own_memory(&self) -> usize {
+        let path = format!("/proc/{}/smaps_rollup", self.pid());
+        let rollup = std::fs::read_to_string(path).unwrap();
+        let mut lines = rollup.lines();
+        let size = lines.find_map(|line| line.strip_prefix("Anonymous:"));
+        let size = size.and_then(|size| size.trim().strip_suffix(" kB"));
+        1024 * size.unwrap().parse::<usize>().unwrap()
     }
 
     /// Sends it a signal, by name.
@@ -451,6 +457,34 @@ pub fn tcp_counter(file: &str, group: &str, name: &str) -> u64 {
     let [names, values] = [(); 2].map(|()| lines.next().unwrap().split(' '));
     let (_, value) = names.zip(values).find(|(n, _)| *n == name).unwrap();
     value.parse().unwrap()
+}
+
+/// A closed loop of exchanges of 1000 bytes, to begin with.
+#[cfg(feature = "load")]
+pub fn load_options(address: &str, exchanges: u64, at_once: u64) -> Options {
+    Options {
+        targets: vec![address.parse().unwrap()],
+        sources: vec![],
+        plan: Plan {
+            hold: 0,
+            ramp: None,
+            exchanges: Some(exchanges),
+            duration: None,
+            concurrency: at_once,
+            rate: None,
+        },
+        payloads: Payloads::new(exchanges, 1000, 1000),
+        greeting: b"hello\n".to_vec(),
+        timeout: PATIENCE,
+    }
+}
+
+/// Runs it to its end; everything must be right.
+#[cfg(feature = "load")]
+pub fn finish(load: &mut Load) {
+    while load.turn(PATIENCE).unwrap() {}
+    let record = load.record();
+    assert_eq!(record.right, record.opened, "{:?}", record.described);
 }
 
 /// A real client at work.

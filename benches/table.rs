@@ -35,8 +35,8 @@ impl System for Queue {
         Ok((Client(0), left))
     }
 
-    fn close_queue(&mut self, _: &&'static str) -> io::Result<Duration> {
-        Ok(Duration::ZERO)
+    fn close_queue(&mut self, _: &&'static str) -> io::Result<Option<Duration>> {
+        Ok(Some(Duration::ZERO))
     }
 
     fn rearm(&mut self, _: usize, _: &&'static str) -> io::Result<()> {

@@ -5,6 +5,8 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use socket2::SockAddr;
+
 /// An address as it is written: `HOST:PORT`, `[V6]:PORT` or `unix:PATH`.
 ///
 /// ```
@@ -34,8 +36,24 @@ pub enum Address {
 pub enum LocalAddr {
     /// A TCP port.
     Tcp(SocketAddr),
-    /// A Unix stream socket at this path.
+    /// A Unix stream socket at this path; in the abstract namespace, which only a socket that was
+    /// passed in can be, with an `@` before its name.
     Unix(PathBuf),
+}
+
+impl LocalAddr {
+    /// `None` for an address that is neither TCP's nor Unix', or that nobody could connect to.
+    pub(crate) fn of(address: &SockAddr) -> Option<Self> {
+        let path = || Some(address.as_pathname()?.to_owned());
+        let name = || {
+            let name = String::from_utf8_lossy(address.as_abstract_namespace()?);
+            Some(PathBuf::from(format!("@{name}")))
+        };
+        address
+            .as_socket()
+            .map(Self::Tcp)
+            .or_else(|| path().or_else(name).map(Self::Unix))
+    }
 }
 
 /// Why a text is no [`Address`], in words.

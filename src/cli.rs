@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fmt::Display;
 use std::time::Duration;
 
+use clap::builder::BoolishValueParser;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
@@ -98,6 +99,18 @@ pub fn command() -> Command {
                 "How many clients may wait to be accepted; clamped by net.core.somaxconn",
             )
             .value_parser(value_parser!(u32).range(1..=i64::from(i32::MAX))),
+        )
+        .arg(
+            Arg::new("reuse-port")
+                .long("reuse-port")
+                .env("HELLO_ECHO_REUSE_PORT")
+                .hide_env(true)
+                .action(ArgAction::SetTrue)
+                .value_parser(BoolishValueParser::new())
+                .help(
+                    "Let other processes listen on the same TCP ports; all of them must say so\n\
+                     [HELLO_ECHO_REUSE_PORT, default no]",
+                ),
         )
         .arg(
             setting(
@@ -226,6 +239,7 @@ fn config(matches: &mut ArgMatches, listen: Vec<Address>) -> Config {
     if let Some(backlog) = matches.remove_one("backlog") {
         config.backlog = backlog;
     }
+    config.reuse_port = matches.get_flag("reuse-port");
     if let Some(timeout) = matches.remove_one::<Duration>("timeout") {
         config.timeout = timeout;
     }

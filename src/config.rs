@@ -30,6 +30,10 @@ pub struct Config {
     /// `i32::MAX`. The kernel clamps it to `net.core.somaxconn`. Default: 4096, which is what Linux
     /// clamps to since 5.4 (listen(2)).
     pub backlog: u32,
+    /// Whether other processes of this user may listen on the same TCP ports at the same time
+    /// (`SO_REUSEPORT`, socket(7)); all of them must want it. The kernel deals the clients out by their
+    /// addresses. Default: no.
+    pub reuse_port: bool,
     /// How long a client may take from being accepted to the last byte of its echo, be it silent or
     /// slow to read; then it is closed. Traffic does not extend it. Zero is no limit. Default: 60 s.
     pub timeout: Duration,
@@ -62,6 +66,7 @@ impl Default for Config {
             greeting: b"hello\n".to_vec(),
             max_read: 1000,
             backlog: 4096,
+            reuse_port: false,
             timeout: Duration::from_secs(60),
             linger: Duration::from_secs(2),
             grace: Duration::from_secs(10),

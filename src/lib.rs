@@ -93,6 +93,7 @@
 compile_error!("hello-echo is written against Linux: epoll's edges and accept4");
 
 mod accept;
+mod activation;
 mod address;
 #[doc(hidden)] // for the program; its types are clap's
 pub mod cli;
@@ -104,6 +105,7 @@ mod limits;
 mod listener;
 #[cfg(feature = "load")]
 pub mod load;
+mod notify;
 pub mod reactor;
 mod server;
 pub mod session;

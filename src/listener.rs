@@ -24,8 +24,16 @@ use crate::limits::sysctl;
 pub(crate) struct Listener {
     socket: Socket,
     local_addr: LocalAddr,
-    /// Device and inode of a Unix socket's file, to remove ours and nobody else's in the end.
-    file: Option<(u64, u64)>,
+    origin: Origin,
+}
+
+#[derive(Debug)]
+enum Origin {
+    /// This process made it. Device and inode of a Unix socket's file, to remove ours and nobody
+    /// else's in the end.
+    Bound(Option<(u64, u64)>),
+    /// A service manager made it and keeps it, with the queue, for the process after this one.
+    Inherited,
 }
 
 impl Listener {
@@ -34,18 +42,18 @@ impl Listener {
     /// # Errors
     /// One line that names the address and the reason: it does not resolve, it is in use, it is
     /// not ours, the port needs privileges, the path is too long or is no socket, ...
-    pub(crate) fn bind(address: &Address, backlog: u32) -> io::Result<Self> {
+    pub(crate) fn bind(address: &Address, backlog: u32, reuse_port: bool) -> io::Result<Self> {
         let bound = match address {
-            Address::Tcp { host, port } => Self::bind_tcp(host, *port, backlog),
+            Address::Tcp { host, port } => Self::bind_tcp(host, *port, backlog, reuse_port),
             Address::Unix(path) => Self::bind_unix(path, backlog),
         };
         bound.map_err(|e| io::Error::new(e.kind(), format!("cannot listen on {address}: {e}")))
     }
 
-    fn bind_tcp(host: &str, port: u16, backlog: u32) -> io::Result<Self> {
+    fn bind_tcp(host: &str, port: u16, backlog: u32, reuse_port: bool) -> io::Result<Self> {
         let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for address in (host, port).to_socket_addrs()? {
-            match Self::listen_tcp(address, backlog) {
+            match Self::listen_tcp(address, backlog, reuse_port) {
                 Ok(listener) => return Ok(listener),
                 Err(e) => failed = e,
             }
@@ -53,7 +61,7 @@ impl Listener {
         Err(failed)
     }
 
-    fn listen_tcp(address: SocketAddr, backlog: u32) -> io::Result<Self> {
+    fn listen_tcp(address: SocketAddr, backlog: u32, reuse_port: bool) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
         if address.ip().is_ipv6() && address.ip().is_unspecified() {
             // Dual-stack whatever net.ipv6.bindv6only says: `[::]` means everybody.
@@ -62,19 +70,17 @@ impl Listener {
         // The server is the side that sends FIN first, so its port is full of TIME_WAIT when it
         // restarts; without this, bind(2) refuses it for a minute.
         socket.set_reuse_address(true)?;
+        if reuse_port {
+            socket.set_reuse_port(true)?;
+        }
         socket.bind(&address.into())?;
         listen(&socket, backlog)?;
-        // The clients' sockets inherit it, if it comes after listen(2): a message is acknowledged by
-        // its echo, which follows at once, and not by a segment of its own before that. Of what comes
-        // while we linger, every second full segment is acknowledged all the same, and the last
-        // within 40 ms. It is a saving and no more, so it may fail.
-        let _ = socket.set_tcp_quickack(false);
         let local = socket.local_addr()?.as_socket().unwrap_or(address);
-        Ok(Self {
+        Ok(Self::new(
             socket,
-            local_addr: LocalAddr::Tcp(local),
-            file: None,
-        })
+            LocalAddr::Tcp(local),
+            Origin::Bound(None),
+        ))
     }
 
     fn bind_unix(path: &Path, backlog: u32) -> io::Result<Self> {
@@ -90,11 +96,40 @@ impl Listener {
         }
         listen(&socket, backlog)?;
         let file = std::fs::symlink_metadata(path)?;
-        Ok(Self {
+        let ours = Origin::Bound(Some((file.dev(), file.ino())));
+        Ok(Self::new(socket, LocalAddr::Unix(path.to_owned()), ours))
+    }
+
+    /// Takes a socket over that somebody else has bound, and made listen with a backlog of his.
+    ///
+    /// # Errors
+    /// In words: it does not listen, or its address is of another kind than ours.
+    pub(crate) fn inherit(socket: Socket) -> io::Result<Self> {
+        if !socket.is_listener()? {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "it does not listen (in a systemd socket unit: ListenStream=, Accept=no)",
+            ));
+        }
+        socket.set_nonblocking(true)?;
+        let local_addr = LocalAddr::of(&socket.local_addr()?)
+            .ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))?;
+        Ok(Self::new(socket, local_addr, Origin::Inherited))
+    }
+
+    fn new(socket: Socket, local_addr: LocalAddr, origin: Origin) -> Self {
+        if let LocalAddr::Tcp(_) = local_addr {
+            // The clients' sockets inherit it, if it comes after listen(2): a message is acknowledged
+            // by its echo, which follows at once, and not by a segment of its own before that. Of
+            // what comes while we linger, every second full segment is acknowledged all the same,
+            // and the last within 40 ms. It is a saving and no more, so it may fail.
+            let _ = socket.set_tcp_quickack(false);
+        }
+        Self {
             socket,
-            local_addr: LocalAddr::Unix(path.to_owned()),
-            file: Some((file.dev(), file.ino())),
-        })
+            local_addr,
+            origin,
+        }
     }
 
     /// The address it is bound to.
@@ -122,29 +157,44 @@ impl Listener {
         SourceFd(&self.socket.as_raw_fd()).reregister(registry, token, Interest::READABLE)
     }
 
+    /// Asks for no more edges.
+    pub(crate) fn deregister(&self, registry: &Registry) -> io::Result<()> {
+        SourceFd(&self.socket.as_raw_fd()).deregister(registry)
+    }
+
     /// Lets nobody new into the queue, and says how long those may take to join it whose handshake
     /// is under way: they believe to be connected as soon as they have seen our SYN-ACK, and closing
     /// the listener before their ACK has come would reset them.
     ///
     /// So newcomers' SYNs are dropped and nothing else is; what such a client sends again a second
-    /// later is refused, or meets our successor. Where there is no path, a handshake takes no time,
-    /// and listen(2) with 0 will do: the kernel takes one more while the queue is empty, as it
-    /// compares before it counts, and refuses the rest, but it would drop ACKs too.
-    pub(crate) fn close_queue(&self) -> io::Result<Duration> {
-        let has_path = match &self.local_addr {
-            LocalAddr::Tcp(address) => !address.ip().is_loopback(),
-            LocalAddr::Unix(_) => false,
+    /// later is refused, or meets our successor, or another process on this port. A Unix socket has
+    /// no handshake, and listen(2) with 0 will do: the kernel takes one more while the queue is
+    /// empty, as it compares before it counts, and refuses the rest. (It would drop ACKs, too.)
+    ///
+    /// `None`: the queue is not ours alone, and has to stay as it is.
+    pub(crate) fn close_queue(&self) -> io::Result<Option<Duration>> {
+        if let Origin::Inherited = self.origin {
+            return Ok(None);
+        }
+        let handshake = match &self.local_addr {
+            LocalAddr::Tcp(address) if address.ip().is_loopback() => Some(HANDSHAKE_ON_LOOPBACK),
+            LocalAddr::Tcp(_) => Some(HANDSHAKE),
+            LocalAddr::Unix(_) => None,
         };
-        if has_path && self.socket.attach_filter(&DROP_SYN).is_ok() {
-            return Ok(HANDSHAKE);
+        if handshake.is_some() && self.socket.attach_filter(&DROP_SYN).is_ok() {
+            return Ok(handshake);
         }
         self.socket.listen(0)?;
-        Ok(Duration::ZERO)
+        Ok(Some(Duration::ZERO))
     }
 }
 
 /// How long a handshake may take: a round trip to anywhere on Earth, by cable.
 const HANDSHAKE: Duration = Duration::from_millis(500);
+
+/// The same within one kernel: its part for one packet, which is never put off, and some more for a
+/// virtual machine whose core is away for a moment.
+const HANDSHAKE_ON_LOOPBACK: Duration = Duration::from_millis(20);
 
 /// A socket filter (bpf(4) in its classic form) over the TCP header, whose byte 13 has the flags.
 const DROP_SYN: [SockFilter; 5] = {
@@ -167,9 +217,10 @@ impl fmt::Display for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let (LocalAddr::Unix(path), Some(ours)) = (&self.local_addr, self.file) {
+        if let (LocalAddr::Unix(path), Origin::Bound(Some(ours))) = (&self.local_addr, &self.origin)
+        {
             let file = std::fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()));
-            if file.is_ok_and(|there| there == ours) {
+            if file.is_ok_and(|there| there == *ours) {
                 let _ = std::fs::remove_file(path);
             }
         }

@@ -30,11 +30,17 @@ fn serve(options: &cli::Options) -> io::Result<()> {
     if let Err(e) = hello_echo::raise_descriptor_limit() {
         log::warn!("cannot raise the descriptor limit: {e}");
     }
-    let mut server = Server::bind(&options.config)?;
+    let config = &options.config;
+    let inherited = Server::inherit(config)?;
+    let mut server = inherited.map_or_else(|| Server::bind(config), Ok)?;
     server.catch_signals()?;
     let mut stdout = Lines::new(io::stdout());
     for address in server.local_addrs() {
         stdout.write_all(format!("listening on {address}\n").as_bytes())?;
+    }
+    // Clients can connect: a manager that cannot hear of it is no reason to leave them.
+    if let Err(e) = server.notify_manager() {
+        log::warn!("{e}");
     }
     server.run()
 }

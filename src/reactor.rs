@@ -32,8 +32,9 @@ pub trait System {
     fn accept(&mut self, listener: &Self::Listener) -> io::Result<(Self::Stream, Self::Peer)>;
 
     /// Lets nobody new into the listener's queue. Who is in it stays, and for so long somebody may
-    /// still join whose handshake is under way.
-    fn close_queue(&mut self, listener: &Self::Listener) -> io::Result<Duration>;
+    /// still join whose handshake is under way. `None`: others have that queue, too, and will serve
+    /// who is in it; this listener is reported no more.
+    fn close_queue(&mut self, listener: &Self::Listener) -> io::Result<Option<Duration>>;
 
     /// Reports the listener at once if connections wait in its queue, and else when one arrives.
     fn rearm(&mut self, key: usize, listener: &Self::Listener) -> io::Result<()>;
@@ -169,6 +170,10 @@ impl<S: System> Reactor<S> {
         &self.stats
     }
 
+    pub(crate) fn is_shutting_down(&self) -> bool {
+        self.shutdown.is_some()
+    }
+
     /// Whether it has shut down: no listener and no client is left.
     #[must_use]
     pub fn is_shut_down(&self) -> bool {
@@ -202,7 +207,8 @@ impl<S: System> Reactor<S> {
         for key in 0..self.listeners {
             if let Some(listener) = listener(&self.slab, key) {
                 match self.system.close_queue(listener) {
-                    Ok(handshakes) => wait = wait.max(handshakes),
+                    Ok(Some(handshakes)) => wait = wait.max(handshakes),
+                    Ok(None) => self.close_listener(key),
                     Err(e) => warn!("cannot close the queue of {listener}: {e}"),
                 }
             }
@@ -410,7 +416,7 @@ impl<S: System> Reactor<S> {
         }
     }
 
-    /// Who is still in its queue is reset by that.
+    /// Who is still in its queue is reset by that, unless others have the queue, too.
     fn close_listener(&mut self, key: usize) {
         if self.slab.try_remove(key).is_some() {
             self.listening -= 1;

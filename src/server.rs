@@ -11,11 +11,13 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use socket2::{SockAddr, Socket};
 
+use crate::activation;
 use crate::address::LocalAddr;
 use crate::config::Config;
 use crate::deadlines::Moment;
 use crate::limits::Capacity;
 use crate::listener::{Listener, effective_backlog};
+use crate::notify::Manager;
 use crate::reactor::{ENTRY_BYTES, Event, Reactor, System};
 use crate::signals::{Request, Signals};
 use crate::stats::Stats;
@@ -32,6 +34,7 @@ pub struct Server {
     reactor: Reactor<Sockets>,
     events: Events,
     signals: Option<Signals>,
+    manager: Option<Manager>,
     start: Instant,
 }
 
@@ -44,16 +47,44 @@ impl Server {
     /// descriptor left for the poll. The message is one line that names what failed and why.
     pub fn bind(config: &Config) -> io::Result<Self> {
         config.validate()?;
+        let bind = |address| Listener::bind(address, config.backlog, config.reuse_port);
+        let listeners = config.listen.iter().map(bind).collect::<io::Result<_>>()?;
+        report_backlog(config.backlog);
+        Self::new(listeners, config)
+    }
+
+    /// Takes the sockets over that a service manager passes in (sd_listen_fds(3)), in place of
+    /// [`Config::listen`], [`Config::backlog`] and [`Config::reuse_port`], which are its business then.
+    /// `None` if there are none. A [shutdown](Self::shut_down) leaves who waits in their queues to the
+    /// manager's next process.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind); or one of them is no listening stream socket, TCP or Unix.
+    pub fn inherit(config: &Config) -> io::Result<Option<Self>> {
+        config.validate()?;
+        let inherit = |(i, socket)| {
+            let inherited = Listener::inherit(socket);
+            inherited.map_err(|e| context(&format!("cannot use {}", activation::name(i)), &e))
+        };
+        let sockets = activation::sockets()?.into_iter().enumerate();
+        let listeners: Vec<_> = sockets.map(inherit).collect::<io::Result<_>>()?;
+        if listeners.is_empty() {
+            return Ok(None);
+        }
+        info!(
+            "listening on the {} sockets that were passed in",
+            listeners.len()
+        );
+        Self::new(listeners, config).map(Some)
+    }
+
+    fn new(listeners: Vec<Listener>, config: &Config) -> io::Result<Self> {
         let poll = Poll::new().map_err(|e| context("cannot make a poll", &e))?;
-        let mut listeners = Vec::new();
-        for (key, address) in config.listen.iter().enumerate() {
-            let listener = Listener::bind(address, config.backlog)?;
+        for (key, listener) in listeners.iter().enumerate() {
             listener
                 .register(poll.registry(), Token(key))
                 .map_err(|e| context(&format!("cannot poll {listener}"), &e))?;
-            listeners.push(listener);
         }
-        report_backlog(config.backlog);
         let capacity = Capacity::find(config.max_connections, ENTRY_BYTES)
             .map_err(|e| context("cannot find out the descriptor limit", &e))?;
         if capacity.connections == 0 {
@@ -63,6 +94,7 @@ impl Server {
         Ok(Self {
             reactor: Reactor::new(Sockets(poll), listeners, capacity.connections, config),
             signals: None,
+            manager: None,
             events: Events::with_capacity(EVENTS_PER_TURN),
             start: Instant::now(),
         })
@@ -78,6 +110,18 @@ impl Server {
     pub fn catch_signals(&mut self) -> io::Result<()> {
         let caught = Signals::catch(self.reactor.system.0.registry(), SIGNALS);
         self.signals = Some(caught.map_err(|e| context("cannot catch signals", &e))?);
+        Ok(())
+    }
+
+    /// Tells the service manager that clients can connect, and from here on how the server is doing:
+    /// its [stats](Self::stats) every two seconds while they change, the watchdog as often as it asks
+    /// for it, and that it stops (sd_notify(3)). Does nothing if `NOTIFY_SOCKET` names no manager.
+    /// Never waits for it.
+    ///
+    /// # Errors
+    /// The manager cannot be told.
+    pub fn notify_manager(&mut self) -> io::Result<()> {
+        self.manager = Manager::greet(self.now(), self.stats())?;
         Ok(())
     }
 
@@ -145,14 +189,21 @@ impl Server {
             key: event.token().0,
             fin: event.is_read_closed(),
         });
-        self.reactor.handle(events, now)
+        self.reactor.handle(events, now)?;
+        if let Some(manager) = &mut self.manager {
+            let is_stopping = self.reactor.is_shutting_down();
+            manager.handle(now, self.reactor.stats(), is_stopping);
+        }
+        Ok(())
     }
 
     /// Sleeps until the first of: an event, an alarm, `timeout`. Returns whether a signal interrupted
     /// that.
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
         let signals = self.signals.as_ref().and_then(Signals::alarm);
-        let alarm = [self.reactor.alarm(), signals].into_iter().flatten().min();
+        let manager = self.manager.as_ref().and_then(Manager::alarm);
+        let alarms = [self.reactor.alarm(), signals, manager];
+        let alarm = alarms.into_iter().flatten().min();
         let alarm = alarm.map(|alarm| self.now().until(alarm));
         let timeout = [timeout, alarm].into_iter().flatten().min();
         match self.reactor.system.0.poll(&mut self.events, timeout) {
@@ -208,8 +259,13 @@ impl System for Sockets {
         Ok((socket, Peer(address)))
     }
 
-    fn close_queue(&mut self, listener: &Listener) -> io::Result<Duration> {
-        listener.close_queue()
+    fn close_queue(&mut self, listener: &Listener) -> io::Result<Option<Duration>> {
+        let handshakes = listener.close_queue()?;
+        if handshakes.is_none() {
+            // Not closed by the close of ours, so epoll would go on to report it.
+            listener.deregister(self.0.registry())?;
+        }
+        Ok(handshakes)
     }
 
     fn rearm(&mut self, key: usize, listener: &Listener) -> io::Result<()> {

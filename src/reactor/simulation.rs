@@ -304,11 +304,11 @@ impl System for Kernel {
         Ok((SimulatedStream(self.clone(), id), id))
     }
 
-    fn close_queue(&mut self, listener: &SimulatedListener) -> io::Result<Duration> {
+    fn close_queue(&mut self, listener: &SimulatedListener) -> io::Result<Option<Duration>> {
         let world = &mut *self.0.borrow_mut();
         let wait = Duration::from_millis(world.random.choose(&[0, 0, 50]));
         world.queues[listener.1].joinable_until = Some(world.now.after(wait));
-        Ok(wait)
+        Ok(Some(wait))
     }
 
     fn rearm(&mut self, key: usize, listener: &SimulatedListener) -> io::Result<()> {

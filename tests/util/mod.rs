@@ -48,16 +48,26 @@ impl Server {
         if !command.get_envs().any(|(name, _)| name == "RUST_LOG") {
             command.env("RUST_LOG", "warn");
         }
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        Self::spawn_with(listeners, command.stdin(Stdio::null()))
+    }
+
+    /// The same with the standard input and the environment that `command` has.
+    pub fn spawn_with(listeners: usize, command: &mut Command) -> Self {
         let child = command
+            .stdout(Stdio::piped())
             .spawn()
             .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        Self::adopt(listeners, child, &format!("{command:?}"))
+    }
+
+    /// A process that ends in running the binary; its stdout is a pipe.
+    pub fn adopt(listeners: usize, child: Child, name: &str) -> Self {
         let mut server = Self {
             child,
             addresses: vec![],
         }; // from here on it ends with the test
         let stdout = BufReader::new(server.child.stdout.take().unwrap());
-        let lines = in_time(&format!("{command:?} to listen"), move || {
+        let lines = in_time(&format!("{name} to listen"), move || {
             stdout
                 .lines()
                 .take(listeners)
@@ -65,11 +75,7 @@ impl Server {
         });
         let address = |line: &String| line.strip_prefix("listening on ").unwrap().to_owned();
         server.addresses = lines.unwrap().iter().map(address).collect();
-        assert_eq!(
-            server.addresses.len(),
-            listeners,
-            "{command:?} did not start"
-        );
+        assert_eq!(server.addresses.len(), listeners, "{name} did not start");
         server
     }
 

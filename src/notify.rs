@@ -1,0 +1,197 @@
+//! What a service manager is told (sd_notify(3)): that the server is there, how it is doing, that it
+//! stops.
+//!
+//! Without a library, as those there are would wait for a manager that does not read: this never
+//! does. What does not go out is lost, and the next is not.
+
+use std::env;
+use std::io;
+use std::time::Duration;
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use crate::deadlines::Moment;
+use crate::stats::Stats;
+
+/// Where the manager listens: a path, or `@` and a name in the abstract namespace.
+const ADDRESS: &str = "NOTIFY_SOCKET";
+
+/// How often it wants to hear that the server is alive, in microseconds, and of which process.
+const WATCHDOG: &str = "WATCHDOG_USEC";
+const WATCHED: &str = "WATCHDOG_PID";
+
+/// How often to tell the counts, while they change.
+const STATUS: Duration = Duration::from_secs(2);
+
+/// The manager of this process.
+#[derive(Debug)]
+pub(crate) struct Manager {
+    socket: Socket,
+    address: SockAddr,
+    /// Twice as often as it wants to hear of us.
+    watchdog: Option<Duration>,
+    ping_at: Option<Moment>,
+    /// What it knows, and since when.
+    told: Stats,
+    told_at: Moment,
+    /// When it is to know more: only if there is more.
+    status_at: Option<Moment>,
+    knows_of_the_end: bool,
+}
+
+impl Manager {
+    /// Tells it that the server is there. `None` if nobody wants to know.
+    ///
+    /// # Errors
+    /// One line: what it cannot be told, and why.
+    pub(crate) fn greet(now: Moment, stats: &Stats) -> io::Result<Option<Self>> {
+        let Ok(address) = env::var(ADDRESS) else {
+            return Ok(None);
+        };
+        let manager = Self::at(&address, watchdog(), now, stats);
+        let greeted = manager.and_then(|manager| {
+            manager.tell(&format!("READY=1\nSTATUS={stats}"))?;
+            Ok(Some(manager))
+        });
+        greeted.map_err(|e| io::Error::new(e.kind(), format!("cannot tell {address}: {e}")))
+    }
+
+    fn at(
+        address: &str,
+        watchdog: Option<Duration>,
+        now: Moment,
+        stats: &Stats,
+    ) -> io::Result<Self> {
+        let path = match address.strip_prefix('@') {
+            Some(name) => format!("\0{name}"),
+            None => address.to_owned(),
+        };
+        Ok(Self {
+            socket: Socket::new(Domain::UNIX, Type::DGRAM.nonblocking().cloexec(), None)?,
+            address: SockAddr::unix(path)?,
+            watchdog,
+            ping_at: watchdog.map(|_| now),
+            told: stats.clone(),
+            told_at: now,
+            status_at: None,
+            knows_of_the_end: false,
+        })
+    }
+
+    fn tell(&self, what: &str) -> io::Result<()> {
+        self.socket.send_to(what.as_bytes(), &self.address)?;
+        Ok(())
+    }
+
+    /// When it wants to be [called](Self::handle) even if nothing happens.
+    pub(crate) fn alarm(&self) -> Option<Moment> {
+        [self.ping_at, self.status_at].into_iter().flatten().min()
+    }
+
+    /// Tells what there is to tell, as it stands at the end of a turn.
+    pub(crate) fn handle(&mut self, now: Moment, stats: &Stats, is_stopping: bool) {
+        if is_stopping && !self.knows_of_the_end {
+            self.knows_of_the_end = true;
+            let _ = self.tell("STOPPING=1");
+        }
+        if self.ping_at.is_some_and(|at| at <= now) {
+            self.ping_at = self.watchdog.map(|every| now.after(every));
+            let _ = self.tell("WATCHDOG=1");
+        }
+        if self.status_at.is_none() && self.told != *stats {
+            self.status_at = Some(self.told_at.after(STATUS));
+        }
+        if self.status_at.is_some_and(|at| at <= now) {
+            let _ = self.tell(&format!("STATUS={stats}"));
+            self.status_at = None;
+            self.told_at = now;
+            self.told.clone_from(stats);
+        }
+    }
+}
+
+/// How often to say that this process is alive: `None` if nobody waits for that.
+fn watchdog() -> Option<Duration> {
+    let is_us = env::var(WATCHED).map_or(true, |pid| pid == std::process::id().to_string());
+    let every = env::var(WATCHDOG).ok()?.parse().ok()?;
+    let every = Duration::from_micros(every) / 2;
+    (is_us && !every.is_zero()).then_some(every)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+    use super::*;
+
+    /// A manager's end, and ours.
+    fn pair(name: &str, watchdog: Option<Duration>) -> (UnixDatagram, Manager) {
+        let name = format!("hello-echo-{}-{name}", std::process::id());
+        let address = SocketAddr::from_abstract_name(&name).unwrap();
+        let theirs = UnixDatagram::bind_addr(&address).unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        let stats = Stats::default();
+        let ours = Manager::at(&format!("@{name}"), watchdog, at(0), &stats).unwrap();
+        (theirs, ours)
+    }
+
+    fn heard(theirs: &UnixDatagram) -> Vec<String> {
+        let mut datagram = [0; 1000];
+        std::iter::from_fn(|| {
+            let n = theirs.recv(&mut datagram).ok()?;
+            Some(String::from_utf8_lossy(&datagram[..n]).into_owned())
+        })
+        .collect()
+    }
+
+    #[test]
+    fn counts_are_told_while_they_change_and_then_no_more() {
+        let (theirs, mut ours) = pair("counts", None);
+        let mut stats = Stats::default();
+        ours.handle(at(10), &stats, false);
+        assert_eq!(ours.alarm(), None, "nothing to tell");
+        for accepted in 1..=3 {
+            stats.accepted = accepted;
+            ours.handle(at(10 + accepted), &stats, false);
+            assert_eq!(ours.alarm(), Some(at(2000)));
+        }
+        assert_eq!(heard(&theirs), [""; 0]);
+        ours.handle(at(2000), &stats, false);
+        assert_eq!(heard(&theirs), [format!("STATUS={stats}")]);
+        assert_eq!(ours.alarm(), None);
+        stats.accepted = 4;
+        ours.handle(at(9000), &stats, true);
+        ours.handle(at(9001), &stats, true);
+        assert_eq!(
+            heard(&theirs),
+            ["STOPPING=1".to_owned(), format!("STATUS={stats}")]
+        );
+    }
+
+    #[test]
+    fn the_watchdog_is_told_in_half_its_time() {
+        let (theirs, mut ours) = pair("watchdog", Some(Duration::from_millis(50)));
+        let stats = Stats::default();
+        for (now, pings) in [(0, 1), (49, 0), (50, 1), (170, 1), (219, 0), (220, 1)] {
+            ours.handle(at(now), &stats, false);
+            assert_eq!(heard(&theirs), vec!["WATCHDOG=1"; pings], "at {now} ms");
+        }
+    }
+
+    /// A manager that does not read, or has gone, does not hold us up.
+    #[test]
+    fn it_waits_for_nobody() {
+        let (theirs, mut ours) = pair("deaf", Some(Duration::from_nanos(1)));
+        for now in 1..10_000 {
+            ours.handle(at(now), &Stats::default(), false);
+        }
+        assert!(heard(&theirs).len() < 9_000, "its queue was never full");
+        drop(theirs);
+        ours.handle(at(10_000), &Stats::default(), true);
+    }
+
+    fn at(ms: u64) -> Moment {
+        Moment::START.after(Duration::from_millis(ms))
+    }
+}

@@ -82,7 +82,7 @@ const LISTENER: usize = 0;
 /// A table with so many in it and, besides them, `room` for more.
 fn filled(held: usize, room: usize) -> Reactor<Queue> {
     let config = Config::default();
-    let mut reactor = Reactor::new(Queue(0), vec!["a queue"], held + room, &config);
+    let mut reactor = Reactor::new(Queue(0), vec!["a queue"], None, held + room, &config);
     admit(&mut reactor, held, Moment::START);
     reactor
 }

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fmt::Display;
 use std::time::Duration;
 
-use clap::builder::BoolishValueParser;
+use clap::builder::{BoolishValueParser, PossibleValuesParser};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
@@ -21,7 +21,25 @@ pub struct Options {
     pub config: Config,
     /// How much to log; `None` leaves that to `RUST_LOG`.
     pub log_level: Option<LevelFilter>,
+    /// How a log line looks.
+    pub log_format: LogFormat,
 }
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Time, level, place and message.
+    Text,
+    /// The same as an object, of strings.
+    Json,
+}
+
+/// Its names.
+const LOG_FORMATS: &[&str] = if cfg!(feature = "json") {
+    &["text", "json"]
+} else {
+    &["text"]
+};
 
 /// Reads a command line, the program's name first, and the environment for what it leaves open.
 ///
@@ -33,9 +51,17 @@ pub fn parse(
 ) -> clap::error::Result<Options> {
     let mut matches = command().try_get_matches_from(line)?;
     let log_level = log_level(&matches);
+    let log_format = match matches.get_one::<String>("log-format").map(String::as_str) {
+        Some("json") => LogFormat::Json,
+        _ => LogFormat::Text,
+    };
     let listen = listen(&mut matches, std::env::var(LISTEN_VARIABLE))?;
     let config = config(&mut matches, listen);
-    Ok(Options { config, log_level })
+    Ok(Options {
+        config,
+        log_level,
+        log_format,
+    })
 }
 
 /// Not clap's business: it holds several addresses, with commas between. On the command line a
@@ -164,6 +190,28 @@ pub fn command() -> Command {
             .value_parser(interval),
         )
         .arg(
+            setting(
+                "metrics",
+                "HELLO_ECHO_METRICS",
+                "ADDR",
+                "off",
+                "Where to serve Prometheus' text over HTTP, at /metrics",
+            )
+            .default_value(None)
+            .value_parser(value_parser!(Address)),
+        )
+        .arg(
+            setting(
+                "log-format",
+                "HELLO_ECHO_LOG_FORMAT",
+                "FORMAT",
+                "text",
+                "How a log line looks: text or json, which is an object a line",
+            )
+            .hide_possible_values(true)
+            .value_parser(PossibleValuesParser::new(LOG_FORMATS)),
+        )
+        .arg(
             Arg::new("verbose")
                 .short('v')
                 .long("verbose")
@@ -229,7 +277,7 @@ fn config(matches: &mut ArgMatches, listen: Vec<Address>) -> Config {
         listen,
         ..Config::default()
     };
-    // Every one of these but one is there: each has a default.
+    // Every one of these but two is there: each has a default.
     if let Some(greeting) = matches.remove_one("greeting") {
         config.greeting = greeting;
     }
@@ -253,6 +301,7 @@ fn config(matches: &mut ArgMatches, listen: Vec<Address>) -> Config {
     if let Some(stats) = matches.remove_one::<Duration>("stats") {
         config.stats = stats;
     }
+    config.metrics = matches.remove_one("metrics");
     config
 }
 
@@ -334,7 +383,9 @@ mod tests {
 
     #[test]
     fn without_options_it_is_the_default() {
-        let Options { config, log_level } = parsed(&[]).unwrap();
+        let Options {
+            config, log_level, ..
+        } = parsed(&[]).unwrap();
         assert_eq!(format!("{config:?}"), format!("{:?}", Config::default()));
         assert_eq!(log_level, None);
     }
@@ -343,7 +394,9 @@ mod tests {
     fn every_option_arrives() {
         let line = "-l 127.0.0.1:1 --listen unix:/a,b -l [::]:2 --greeting=-\\x00 --max-read 1048576 \
                     --backlog 1 --timeout 0 --linger 1m500ms -vv";
-        let Options { config, log_level } = parsed(&line.split(' ').collect::<Vec<_>>()).unwrap();
+        let Options {
+            config, log_level, ..
+        } = parsed(&line.split(' ').collect::<Vec<_>>()).unwrap();
         let listen: Vec<String> = config.listen.iter().map(ToString::to_string).collect();
         assert_eq!(listen, ["127.0.0.1:1", "unix:/a,b", "[::]:2"]);
         assert_eq!(config.greeting, b"-\0");

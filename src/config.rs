@@ -51,6 +51,9 @@ pub struct Config {
     /// How often to log the [`Stats`](crate::Stats), not more often than every 10 ms. Default: zero,
     /// never.
     pub stats: Duration,
+    /// Where to serve the metrics, the [`Stats`](crate::Stats) among them, as Prometheus reads them:
+    /// `/metrics` over HTTP. Default: `None`, nowhere.
+    pub metrics: Option<Address>,
 }
 
 /// The shortest interval for [`Config::stats`] that is not zero.
@@ -72,6 +75,7 @@ impl Default for Config {
             grace: Duration::from_secs(10),
             max_connections: None,
             stats: Duration::ZERO,
+            metrics: None,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Drives one [`Session`] over a socket, and is the one judge of a peer's errors.
+//! Drives one protocol over a socket, and is the one judge of a peer's errors.
 //!
 //! # Why no edge is lost
 //!
@@ -25,6 +25,59 @@ use mio::Interest;
 use crate::config::Config;
 use crate::deadlines::Kind;
 use crate::session::{End, Session, Want};
+
+/// What a connection needs of its protocol: what it [wants](Want) done next, and what to tell it once
+/// that is done. [`Session`] has the words.
+pub(crate) trait Protocol {
+    /// What all connections of the protocol share.
+    type Context;
+
+    fn want<'a>(&'a self, context: &'a Self::Context, scratch: &'a [u8]) -> Want<'a>;
+    fn handle_sent(&mut self, n: usize, context: &Self::Context);
+    /// Nothing received is the peer's FIN; so it is for what is discarded.
+    fn handle_received(&mut self, received: &[u8], context: &Self::Context);
+    fn handle_discarded(&mut self, n: usize, context: &Self::Context);
+    fn handle_half_closed(&mut self, context: &Self::Context);
+    fn keep(&mut self, scratch: &[u8]);
+    fn wants_to_send(&self) -> bool;
+    fn is_lingering(&self) -> bool;
+}
+
+impl Protocol for Session {
+    type Context = Config;
+
+    fn want<'a>(&'a self, config: &'a Config, scratch: &'a [u8]) -> Want<'a> {
+        self.want(config, scratch)
+    }
+
+    fn handle_sent(&mut self, n: usize, config: &Config) {
+        self.handle_sent(n, config);
+    }
+
+    fn handle_received(&mut self, received: &[u8], config: &Config) {
+        self.handle_received(received.len(), config);
+    }
+
+    fn handle_discarded(&mut self, n: usize, config: &Config) {
+        self.handle_received(n, config);
+    }
+
+    fn handle_half_closed(&mut self, config: &Config) {
+        self.handle_half_closed(config);
+    }
+
+    fn keep(&mut self, scratch: &[u8]) {
+        self.keep(scratch);
+    }
+
+    fn wants_to_send(&self) -> bool {
+        self.wants_to_send()
+    }
+
+    fn is_lingering(&self) -> bool {
+        self.is_lingering()
+    }
+}
 
 /// What a connection needs of its socket, all of it non-blocking. The errors are those of the system
 /// calls.
@@ -135,16 +188,24 @@ impl fmt::Display for Reason {
     }
 }
 
-/// One client: a socket, and where it stands in the protocol.
+/// One peer: a socket, and where it stands in its protocol.
 #[derive(Debug)]
-pub(crate) struct Connection<S> {
+pub(crate) struct Connection<S, P> {
     stream: S,
-    session: Session,
+    session: P,
 }
 
-impl<S: Stream> Connection<S> {
-    pub(crate) fn new(stream: S, config: &Config) -> Self {
-        let session = Session::new(config);
+/// How many bytes were handed to the kernel, and how many came from it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bytes {
+    /// From peers, with what was discarded.
+    pub received: u64,
+    /// To peers.
+    pub sent: u64,
+}
+
+impl<S: Stream, P: Protocol> Connection<S, P> {
+    pub(crate) fn new(stream: S, session: P) -> Self {
         Self { stream, session }
     }
 
@@ -169,12 +230,13 @@ impl<S: Stream> Connection<S> {
     /// Takes the session as far as it goes now. Nothing in `scratch` is needed afterwards.
     pub(crate) fn drive(
         &mut self,
-        config: &Config,
+        context: &P::Context,
         scratch: &mut [u8],
         readiness: Readiness,
+        bytes: &mut Bytes,
     ) -> Progress {
         let registered = self.interest();
-        let stopped = self.advance(config, scratch, readiness);
+        let stopped = self.advance(context, scratch, readiness, bytes);
         self.session.keep(scratch);
         match stopped {
             Stop::Done(reason) => Progress::Done(reason),
@@ -183,40 +245,50 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    fn advance(&mut self, config: &Config, scratch: &mut [u8], readiness: Readiness) -> Stop {
+    fn advance(
+        &mut self,
+        context: &P::Context,
+        scratch: &mut [u8],
+        readiness: Readiness,
+        bytes: &mut Bytes,
+    ) -> Stop {
         let (mut readable, mut fin) = match readiness {
             Readiness::Unknown => (false, false),
             Readiness::Event { fin } => (true, fin),
         };
         let mut calls = 0;
         loop {
-            let outcome = match self.session.want(config, scratch) {
+            let outcome = match self.session.want(context, scratch) {
                 Want::Receive | Want::Discard if !readable => return Stop::Waiting,
                 Want::Send { .. } | Want::Receive | Want::Discard if calls == CALLS_PER_TURN => {
                     return Stop::OutOfCalls;
                 }
-                Want::Send { bytes, more } => match self.stream.send(bytes, more) {
+                Want::Send { bytes: owed, more } => match self.stream.send(owed, more) {
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Stop::Waiting,
                     Ok(0) => Err(io::ErrorKind::WriteZero.into()),
-                    sent => sent.map(|n| self.session.handle_sent(n, config)),
+                    sent => sent.map(|n| {
+                        bytes.sent += n as u64;
+                        self.session.handle_sent(n, context);
+                    }),
                 },
                 Want::Receive => self.stream.recv(scratch).map(|n| {
                     readable = fin || n == scratch.len();
-                    self.session.handle_received(n, config);
+                    bytes.received += n as u64;
+                    self.session.handle_received(&scratch[..n], context);
                 }),
                 // Whose FIN is here needs none of ours but that of close(2). One look, no more: the
                 // echo may be held back until the FIN.
                 Want::HalfClose if std::mem::take(&mut fin) && calls < CALLS_PER_TURN => {
-                    self.discard(config)
+                    self.discard(context, bytes)
                 }
-                Want::Discard => self.discard(config),
+                Want::Discard => self.discard(context, bytes),
                 // No event asks for these two, so they are not put off, whatever was spent so far.
                 // Of the errors of shutdown(2) none goes away by trying again.
                 Want::HalfClose => {
                     if let Err(e) = self.stream.half_close() {
                         return Stop::Done(e.into());
                     }
-                    self.session.handle_half_closed(config);
+                    self.session.handle_half_closed(context);
                     Ok(())
                 }
                 Want::Close(end) => return Stop::Done(Reason::Ended(end)),
@@ -231,9 +303,10 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    fn discard(&mut self, config: &Config) -> io::Result<()> {
+    fn discard(&mut self, context: &P::Context, bytes: &mut Bytes) -> io::Result<()> {
         let n = self.stream.discard()?;
-        self.session.handle_received(n, config);
+        bytes.received += n as u64;
+        self.session.handle_discarded(n, context);
         Ok(())
     }
 }
@@ -377,12 +450,13 @@ mod tests {
             send_edge: false,
             recv_edge: false,
         };
-        let mut connection = Connection::new(stream, &config);
+        let mut connection = Connection::new(stream, Session::new(&config));
+        let mut bytes = Bytes::default();
         let mut readiness = Readiness::Unknown;
         let done = loop {
             let mut scratch = [b'!'; SCRATCH];
             let registered = connection.interest();
-            let progress = connection.drive(&config, &mut scratch, readiness);
+            let progress = connection.drive(&config, &mut scratch, readiness, &mut bytes);
             let stream = &connection.stream;
             match progress {
                 Progress::Done(reason) => break reason,
@@ -406,6 +480,8 @@ mod tests {
             readiness = Readiness::Event { fin };
         };
         let Connection { stream, session } = connection;
+        assert_eq!(bytes.received, stream.received as u64);
+        assert_eq!(bytes.sent, stream.sent.len() as u64);
         let message = &PEER[..stream.first.min(config.max_read)];
         let owed = [&config.greeting[..], message].concat();
         let said = format!(
@@ -484,9 +560,10 @@ mod tests {
             }
         }
         let config = Config::default();
-        let mut connection = Connection::new(Flood(0), &config);
+        let mut connection = Connection::new(Flood(0), Session::new(&config));
+        let mut bytes = Bytes::default();
         let event = Readiness::Event { fin: false };
-        let progress = connection.drive(&config, &mut [0; SCRATCH], event);
+        let progress = connection.drive(&config, &mut [0; SCRATCH], event, &mut bytes);
         assert!(
             matches!(progress, Progress::Register(interest) if interest.is_readable()),
             "{progress:?}"

@@ -53,6 +53,10 @@
 //! [`session`] (the protocol, without a socket) what to do. `deadlines` knows who is due, `stats` what
 //! became of everybody, `limits` how many there may be, `signals` when to stop.
 //!
+//! To be at home where it runs: `activation` takes sockets over from a service manager, `notify` tells
+//! it how the server is doing, and `scrape`, a second protocol for the same `connection`, answers
+//! whoever asks for the `metrics`.
+//!
 //! `load`, behind the feature of that name, is the client: it is built in the same way, and checks
 //! every byte.
 //!
@@ -76,7 +80,7 @@
 //!
 //! # Not here
 //!
-//! TLS, UDP, HTTP, several threads, allow lists. One process is one reactor on one core.
+//! TLS, UDP, HTTP other than for the metrics, several threads, allow lists. One process is one reactor on one core.
 
 // A test may panic; that is how it fails.
 #![cfg_attr(
@@ -105,8 +109,10 @@ mod limits;
 mod listener;
 #[cfg(feature = "load")]
 pub mod load;
+mod metrics;
 mod notify;
 pub mod reactor;
+mod scrape;
 mod server;
 pub mod session;
 mod signals;
@@ -115,5 +121,6 @@ mod stats;
 pub use address::{Address, LocalAddr, ParseAddressError};
 pub use config::{Config, MAX_MESSAGE};
 pub use limits::raise_descriptor_limit;
+pub use metrics::DROPPED_LOG_LINES;
 pub use server::Server;
-pub use stats::Stats;
+pub use stats::{Bytes, Stats};

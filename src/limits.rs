@@ -41,25 +41,27 @@ impl fmt::Display for Capacity {
 }
 
 impl Capacity {
-    /// What the system allows at present, and no more than was asked for. `entry` is what a
-    /// connection takes in the table, in bytes.
+    /// What the system allows at present, less the descriptors that are `kept_back`, and no more than
+    /// was asked for. `entry` is what a connection takes in the table, in bytes.
     ///
     /// # Errors
     /// As getrlimit(2).
-    pub(crate) fn find(asked: Option<u32>, entry: usize) -> io::Result<Self> {
+    pub(crate) fn find(asked: Option<u32>, entry: usize, kept_back: u64) -> io::Result<Self> {
         let (soft, hard) = Resource::NOFILE.get()?;
         let kind = if soft < hard { "soft" } else { "hard" };
         let mut limits = vec![
             (CEILING, "the server's own ceiling".to_owned()),
             (
-                soft.saturating_sub(descriptors_of_our_own()),
+                soft.saturating_sub(descriptors_of_our_own() + kept_back),
                 format!("RLIMIT_NOFILE ({kind} limit {soft})"),
             ),
         ];
         limits.extend(asked.map(|asked| (u64::from(asked), "--max-connections".to_owned())));
         // One for each of our descriptors, and for those of other processes of this user.
         let watches = "fs.epoll.max_user_watches";
-        limits.extend(sysctl(watches).map(|most| (most.saturating_sub(OWN), watches.to_owned())));
+        limits.extend(
+            sysctl(watches).map(|most| (most.saturating_sub(OWN + kept_back), watches.to_owned())),
+        );
         Ok(Self::least(limits, |connections| fits(connections, entry)))
     }
 
@@ -137,13 +139,13 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_binds_if_it_is_less() {
-        let one = Capacity::find(Some(1), 40).unwrap();
+        let one = Capacity::find(Some(1), 40, 0).unwrap();
         assert_eq!(
             one.to_string(),
             "can hold 1 connections, limited by --max-connections"
         );
-        let all = Capacity::find(None, 40).unwrap();
-        assert!(all.connections > 1 && Capacity::find(Some(u32::MAX), 40).unwrap() == all);
+        let all = Capacity::find(None, 40, 0).unwrap();
+        assert!(all.connections > 1 && Capacity::find(Some(u32::MAX), 40, 0).unwrap() == all);
         assert!(fits(1000, 40) && !fits(usize::MAX / 2, 40));
     }
 }

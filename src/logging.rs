@@ -1,8 +1,9 @@
-//! Where log lines go: stderr, so that stdout stays one line per listener.
+//! Where log lines go: stderr, so that stdout stays one line per listener. And what they look like.
 
-use std::io::stderr;
+use std::io::{self, Write, stderr};
 
 use env_logger::{Builder, DEFAULT_FILTER_ENV, Target};
+use hello_echo::cli::LogFormat;
 use log::LevelFilter;
 
 use crate::stdio::Lines;
@@ -11,7 +12,7 @@ use crate::stdio::Lines;
 ///
 /// # Errors
 /// In words: `RUST_LOG` is no filter.
-pub(crate) fn start(level: Option<LevelFilter>) -> Result<(), String> {
+pub(crate) fn start(level: Option<LevelFilter>, format: LogFormat) -> Result<(), String> {
     let mut builder = Builder::new();
     match (level, std::env::var(DEFAULT_FILTER_ENV)) {
         (None, Ok(filters)) => {
@@ -24,8 +25,50 @@ pub(crate) fn start(level: Option<LevelFilter>) -> Result<(), String> {
             builder.filter_level(level.unwrap_or(LevelFilter::Info));
         }
     }
-    builder
-        .target(Target::Pipe(Box::new(Lines::log(stderr()))))
-        .init();
+    if format == LogFormat::Json {
+        builder.format(|line, record| {
+            let (level, message) = (record.level().as_str(), record.args().to_string());
+            line.write_all(object(level, record.target(), &message).as_bytes())
+        });
+    }
+    let dropped = move |count| {
+        let why = format!("{count} lines were dropped here, for want of a reader or of room");
+        match format {
+            LogFormat::Text => format!("{why}\n"),
+            LogFormat::Json => object("WARN", NAME, &why),
+        }
+    };
+    let lines = Lines::log(stderr(), Box::new(dropped));
+    builder.target(Target::Pipe(Box::new(lines))).init();
     Ok(())
+}
+
+/// Says in one line why the server is not there. Not through the log: -q must not hide it.
+pub(crate) fn fail(format: LogFormat, why: &str) {
+    let line = match format {
+        LogFormat::Text => format!("{NAME}: {why}\n"),
+        LogFormat::Json => object("ERROR", NAME, why),
+    };
+    let _ = Lines::new(io::stderr()).write_all(line.as_bytes());
+}
+
+const NAME: &str = "hello-echo";
+
+/// One line of JSON.
+#[cfg(feature = "json")]
+fn object(level: &str, target: &str, message: &str) -> String {
+    let time = humantime::format_rfc3339_micros(std::time::SystemTime::now()).to_string();
+    let line = serde_json::json!({
+        "time": time,
+        "level": level,
+        "target": target,
+        "message": message,
+    });
+    format!("{line}\n")
+}
+
+/// Without the feature the command line offers text alone.
+#[cfg(not(feature = "json"))]
+fn object(_level: &str, target: &str, message: &str) -> String {
+    format!("{target}: {message}\n")
 }

@@ -11,19 +11,17 @@ use stdio::Lines;
 
 fn main() -> ExitCode {
     let options = cli::parse(std::env::args_os()).unwrap_or_else(|e| e.exit());
-    if let Err(e) = logging::start(options.log_level) {
+    let fail = |code, why: &str| {
+        logging::fail(options.log_format, why);
+        ExitCode::from(code)
+    };
+    if let Err(e) = logging::start(options.log_level, options.log_format) {
         return fail(2, &e);
     }
     match serve(&options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => fail(1, &e.to_string()),
     }
-}
-
-/// Says in one line why the server is not there. Not through the log: -q must not hide it.
-fn fail(code: u8, why: &str) -> ExitCode {
-    let _ = Lines::new(io::stderr()).write_all(format!("hello-echo: {why}\n").as_bytes());
-    ExitCode::from(code)
 }
 
 fn serve(options: &cli::Options) -> io::Result<()> {

@@ -2,6 +2,7 @@
 //! that it decides over ([`System`]) and the time are handed to it, so it runs over real sockets as
 //! well as over invented ones: the crate's simulation and the bench `table` do that.
 
+use std::collections::VecDeque;
 use std::fmt::Display;
 use std::io;
 use std::time::Duration;
@@ -12,8 +13,10 @@ use slab::Slab;
 
 use crate::accept::{Gate, Verdict, judge};
 use crate::config::Config;
-use crate::connection::{Connection, DISCARD, Progress, Readiness, Reason};
+use crate::connection::{Bytes, Connection, DISCARD, Progress, Readiness, Reason};
 use crate::deadlines::{Deadlines, Kind, Timer, Timers};
+use crate::scrape::Scrape;
+use crate::session::Session;
 use crate::stats::Stats;
 
 pub use crate::connection::Stream;
@@ -68,16 +71,27 @@ const ACCEPTS_PER_TURN: usize = 16;
 /// Connections whose time is over that are closed in one turn; the rest follow in the next.
 const EXPIRIES_PER_TURN: usize = 256;
 
+/// Scrapes under way at once. Beyond it the oldest makes room, so nobody who is slow, or many of
+/// them, keep the next from the metrics. Their descriptors are kept back from the clients.
+pub(crate) const SCRAPES: usize = 16;
+
+/// How long a scrape may take, from being accepted to the scraper's FIN.
+const SCRAPE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// The state of a server, less what polls.
 pub struct Reactor<S: System> {
     /// What it decides over.
     pub system: S,
     config: Config,
-    /// Listeners and clients; the key is the token. Invariant: the listeners came first, so their
-    /// keys are below `listeners`; `listening` of them have not left.
+    /// Listeners, clients and scrapes; the key is the token. Invariant: the listeners came first, so
+    /// their keys are below `listeners`, and `listening` of them have not left; then the one for
+    /// scrapes, if there is one.
     slab: Slab<Entry<S>>,
     listeners: usize,
     listening: usize,
+    metrics: Option<usize>,
+    /// Those under way, the oldest first, and when their time is over.
+    scrapes: VecDeque<(usize, Moment)>,
     /// The listener whose turn it is when not all of them can have what they want.
     next_listener: usize,
     /// As many clients as there may be.
@@ -106,10 +120,11 @@ struct Shutdown {
 enum Entry<S: System> {
     Listener(Box<S::Listener>),
     Client(Client<S::Stream>),
+    Scrape(Box<Connection<S::Stream, Scrape>>),
 }
 
 struct Client<T> {
-    connection: Connection<T>,
+    connection: Connection<T, Session>,
     timer: Timer,
 }
 
@@ -128,26 +143,40 @@ const _: () = assert!(
 );
 
 impl<S: System> Reactor<S> {
-    /// A reactor with these listeners, whose keys are their places, and with room for `capacity`
-    /// clients: all of it now, as a table that grows stalls everybody while it is copied. Pages that
-    /// nobody has touched cost nothing. The system reports the listeners from here on.
+    /// A reactor with these listeners, whose keys are their places, one for the metrics, whose key is
+    /// the next, and with room for `capacity` clients: all of it now, as a table that grows stalls
+    /// everybody while it is copied. Pages that nobody has touched cost nothing. The system reports
+    /// the listeners from here on.
     #[must_use]
-    pub fn new(system: S, listeners: Vec<S::Listener>, capacity: usize, config: &Config) -> Self {
-        let mut slab = Slab::with_capacity(listeners.len() + capacity);
+    pub fn new(
+        system: S,
+        listeners: Vec<S::Listener>,
+        metrics: Option<S::Listener>,
+        capacity: usize,
+        config: &Config,
+    ) -> Self {
+        let of_scrapes = metrics.as_ref().map_or(0, |_| 1 + SCRAPES + 1);
+        let mut slab = Slab::with_capacity(listeners.len() + of_scrapes + capacity);
+        let count = listeners.len();
         for listener in listeners {
             slab.insert(Entry::Listener(Box::new(listener)));
         }
         Self {
             system,
-            listeners: slab.len(),
-            listening: slab.len(),
+            listeners: count,
+            listening: count,
+            metrics: metrics.map(|listener| slab.insert(Entry::Listener(Box::new(listener)))),
+            scrapes: VecDeque::with_capacity(SCRAPES + 1),
             next_listener: 0,
             capacity,
             slab,
             scratch: vec![0; config.max_read.max(DISCARD)].into(),
             gate: Gate::default(),
             deadlines: Deadlines::new(config.timeout, config.linger),
-            stats: Stats::default(),
+            stats: Stats {
+                capacity: capacity as u64,
+                ..Stats::default()
+            },
             report_at: next_report(Moment::START, config),
             shutdown: None,
             config: config.clone(),
@@ -158,10 +187,14 @@ impl<S: System> Reactor<S> {
         (0..self.listeners).filter_map(|key| listener(&self.slab, key))
     }
 
+    pub(crate) fn metrics_listener(&self) -> Option<&S::Listener> {
+        listener(&self.slab, self.metrics?)
+    }
+
     /// How many clients there are at present.
     #[must_use]
     pub fn clients(&self) -> usize {
-        self.slab.len() - self.listening
+        self.slab.len() - self.listening - usize::from(self.metrics.is_some()) - self.scrapes.len()
     }
 
     /// What became of them so far.
@@ -174,10 +207,11 @@ impl<S: System> Reactor<S> {
         self.shutdown.is_some()
     }
 
-    /// Whether it has shut down: no listener and no client is left.
+    /// Whether it has shut down: no listener and no client is left. The metrics are there until then,
+    /// and nobody waits for who is at them.
     #[must_use]
     pub fn is_shut_down(&self) -> bool {
-        self.shutdown.is_some() && self.slab.is_empty()
+        self.shutdown.is_some() && self.listening == 0 && self.clients() == 0
     }
 
     /// When it wants to be called even if nothing is reported.
@@ -185,13 +219,14 @@ impl<S: System> Reactor<S> {
     pub fn alarm(&self) -> Option<Moment> {
         // No edge tells that a queue is empty.
         let has_queues = self.listening > 0 && self.gate.is_open();
-        let shutdown = self.shutdown.filter(|_| !self.slab.is_empty());
+        let shutdown = self.shutdown.filter(|_| !self.is_shut_down());
         let alarms = [
             shutdown.filter(|_| has_queues).map(|s| s.queues_close),
             shutdown.map(|s| s.grace_ends),
             self.deadlines.next(),
             self.gate.reopens_at(),
             self.report_at,
+            self.scrapes.front().map(|(_, due)| *due),
         ];
         alarms.into_iter().flatten().min()
     }
@@ -242,6 +277,11 @@ impl<S: System> Reactor<S> {
             self.serve(event, now);
         }
         self.expire(now);
+        if let Some(key) = self.metrics {
+            for _ in events.clone().filter(|event| event.key == key) {
+                self.accept_scrapes(key, now)?;
+            }
+        }
         match self.shutdown {
             Some(shutdown) if shutdown.grace_ends <= now => self.cut(now),
             Some(shutdown) if shutdown.queues_close <= now => {
@@ -265,28 +305,36 @@ impl<S: System> Reactor<S> {
         Ok(())
     }
 
-    /// Drives the event's client, if there is one: it may have left earlier in this batch.
+    /// Drives the event's client or scrape, if there is one: it may have left earlier in this batch.
     fn serve(&mut self, event: Event, now: Moment) {
         let Event { key, fin } = event;
-        let Some(Entry::Client(client)) = self.slab.get_mut(key) else {
-            return;
-        };
         let readiness = Readiness::Event { fin };
-        let lingered = client.connection.is_lingering();
-        match client
-            .connection
-            .drive(&self.config, &mut self.scratch, readiness)
-        {
+        let (config, scratch) = (&self.config, &mut self.scratch[..]);
+        let (progress, stream, begins_to_linger) = match self.slab.get_mut(key) {
+            Some(Entry::Client(Client { connection, .. })) => {
+                let lingered = connection.is_lingering();
+                let bytes = &mut self.stats.bytes;
+                let progress = connection.drive(config, scratch, readiness, bytes);
+                let begins_to_linger = connection.is_lingering() && !lingered;
+                (progress, connection.stream(), begins_to_linger)
+            }
+            Some(Entry::Scrape(connection)) => {
+                let bytes = &mut Bytes::default();
+                let progress = connection.drive(&self.stats, scratch, readiness, bytes);
+                (progress, connection.stream(), false)
+            }
+            Some(Entry::Listener(_)) | None => return,
+        };
+        match progress {
             Progress::Pending => {}
             Progress::Register(interest) => {
-                let stream = client.connection.stream();
                 if let Err(e) = self.system.reregister(key, stream, interest) {
                     return self.close(key, &Reason::Failed(e), now);
                 }
             }
             Progress::Done(reason) => return self.close(key, &reason, now),
         }
-        if client.connection.is_lingering() && !lingered {
+        if begins_to_linger {
             self.deadlines.set(&mut self.slab, Kind::Linger, key, now);
         }
     }
@@ -294,6 +342,9 @@ impl<S: System> Reactor<S> {
     /// Closes the sockets of those whose deadline is over, a bounded number of them: what is left
     /// is still due, so the next turn does not sleep.
     fn expire(&mut self, now: Moment) {
+        while let Some((key, _)) = self.scrapes.front().filter(|(_, due)| *due <= now) {
+            self.close(*key, &Reason::Expired(Kind::Echo), now);
+        }
         for _ in 0..EXPIRIES_PER_TURN {
             let Some((kind, key)) = self.deadlines.expired(now) else {
                 return;
@@ -302,14 +353,21 @@ impl<S: System> Reactor<S> {
         }
     }
 
-    /// The only place where a client leaves the slab. Dropping the stream closes it, and with its
-    /// last descriptor the kernel forgets the registration: nobody else has a duplicate.
+    /// The only place where a client or a scrape leaves the slab. Dropping the stream closes it, and
+    /// with its last descriptor the kernel forgets the registration: nobody else has a duplicate.
     fn close(&mut self, key: usize, reason: &Reason, now: Moment) {
         self.deadlines.cancel(&mut self.slab, key);
-        debug!("client {key} {reason}");
-        drop(self.slab.try_remove(key));
-        self.stats.count_closed(reason);
-        self.gate.release(now);
+        match self.slab.try_remove(key) {
+            Some(Entry::Scrape(_)) => {
+                debug!("scrape {key} is over: {reason}");
+                self.scrapes.retain(|(scrape, _)| *scrape != key);
+            }
+            _ => {
+                debug!("client {key} {reason}");
+                self.stats.count_closed(reason);
+                self.gate.release(now);
+            }
+        }
     }
 
     /// Takes a bounded run of connections from the listener `key`.
@@ -364,6 +422,53 @@ impl<S: System> Reactor<S> {
         Ok(())
     }
 
+    /// The same from the listener for the metrics. Their descriptors are kept back, so neither the
+    /// gate nor the capacity is their business.
+    fn accept_scrapes(&mut self, key: usize, now: Moment) -> io::Result<()> {
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some(listener) = listener(&self.slab, key) else {
+                return Ok(());
+            };
+            match self.system.accept(listener) {
+                Ok((stream, peer)) => self.admit_scrape(stream, &peer, now),
+                Err(e) => match judge(&e) {
+                    Verdict::Drained => return Ok(()),
+                    Verdict::Next => self.stats.accept_errors += 1,
+                    Verdict::Pause => {
+                        self.stats.accept_errors += 1;
+                        self.pause(&format!("cannot accept on {listener}: {e}"), now);
+                        return Ok(());
+                    }
+                    Verdict::Fatal => return Err(fatal(listener, &e)),
+                },
+            }
+        }
+        self.rearm(key, now);
+        Ok(())
+    }
+
+    /// Registers a scrape; if it is one too many, in place of the oldest.
+    fn admit_scrape(&mut self, stream: S::Stream, peer: &S::Peer, now: Moment) {
+        let connection = Box::new(Connection::new(stream, Scrape::new()));
+        let key = self.slab.insert(Entry::Scrape(connection));
+        debug!("scrape {key} accepted from {peer}");
+        self.scrapes.push_back((key, now.after(SCRAPE_TIMEOUT)));
+        if self.scrapes.len() > SCRAPES {
+            if let Some((oldest, _)) = self.scrapes.front() {
+                self.close(*oldest, &Reason::Expired(Kind::Echo), now);
+            }
+        }
+        let Some(Entry::Scrape(connection)) = self.slab.get_mut(key) else {
+            return;
+        };
+        let interest = connection.interest();
+        if let Err(e) = self.system.register(key, connection.stream(), interest) {
+            let what = format!("cannot poll a scrape: {e}");
+            self.close(key, &Reason::Failed(e), now);
+            self.pause(&what, now);
+        }
+    }
+
     /// The listener's queue is empty. If nobody can join it any more, it has done its work.
     fn handle_drained(&mut self, key: usize, now: Moment) {
         if self
@@ -377,7 +482,7 @@ impl<S: System> Reactor<S> {
     /// Greets a new client, then registers it: in this order one registration does for all that
     /// follows, and it reports what the client has sent meanwhile.
     fn admit(&mut self, stream: S::Stream, peer: &S::Peer, now: Moment) {
-        let connection = Connection::new(stream, &self.config);
+        let connection = Connection::new(stream, Session::new(&self.config));
         let timer = Timer::IDLE;
         let key = self
             .slab
@@ -388,7 +493,9 @@ impl<S: System> Reactor<S> {
         let Some(Entry::Client(Client { connection, .. })) = self.slab.get_mut(key) else {
             return;
         };
-        let greeted = connection.drive(&self.config, &mut self.scratch, Readiness::Unknown);
+        let bytes = &mut self.stats.bytes;
+        let readiness = Readiness::Unknown;
+        let greeted = connection.drive(&self.config, &mut self.scratch, readiness, bytes);
         if let Progress::Done(reason) = greeted {
             return self.close(key, &reason, now);
         }
@@ -411,7 +518,8 @@ impl<S: System> Reactor<S> {
                     self.close(key, &Reason::Expired(Kind::Linger), now);
                 }
                 Some(Entry::Client(_)) => self.close(key, &Reason::ShutDown, now),
-                _ => self.close_listener(key),
+                Some(Entry::Listener(_)) if Some(key) != self.metrics => self.close_listener(key),
+                _ => {}
             }
         }
     }
@@ -440,7 +548,7 @@ impl<S: System> Reactor<S> {
 
     fn reopen_gate(&mut self, now: Moment) {
         if self.gate.reopen(now) {
-            for key in self.listeners_in_turn() {
+            for key in self.metrics.into_iter().chain(self.listeners_in_turn()) {
                 self.rearm(key, now);
             }
         }
@@ -480,7 +588,7 @@ fn fatal(listener: &impl Display, error: &io::Error) -> io::Error {
 fn listener<S: System>(slab: &Slab<Entry<S>>, key: usize) -> Option<&S::Listener> {
     match slab.get(key)? {
         Entry::Listener(listener) => Some(listener),
-        Entry::Client(_) => None,
+        Entry::Client(_) | Entry::Scrape(_) => None,
     }
 }
 
@@ -488,7 +596,7 @@ impl<S: System> Timers for Slab<Entry<S>> {
     fn timer(&mut self, key: usize) -> Option<&mut Timer> {
         match self.get_mut(key)? {
             Entry::Client(client) => Some(&mut client.timer),
-            Entry::Listener(_) => None,
+            Entry::Listener(_) | Entry::Scrape(_) => None,
         }
     }
 }
@@ -509,7 +617,7 @@ mod tests {
         let mut slab: Slab<Entry<crate::server::Sockets>> = Slab::with_capacity(2);
         let (one, other) = Socket::pair(Domain::UNIX, Type::STREAM, None).unwrap();
         for socket in [one, other] {
-            let connection = Connection::new(socket, &config);
+            let connection = Connection::new(socket, Session::new(&config));
             let timer = Timer::IDLE;
             slab.insert(Entry::Client(Client { connection, timer }));
         }

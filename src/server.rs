@@ -18,7 +18,8 @@ use crate::deadlines::Moment;
 use crate::limits::Capacity;
 use crate::listener::{Listener, effective_backlog};
 use crate::notify::Manager;
-use crate::reactor::{ENTRY_BYTES, Event, Reactor, System};
+use crate::reactor::{ENTRY_BYTES, Event, Reactor, SCRAPES, System};
+use crate::scrape;
 use crate::signals::{Request, Signals};
 use crate::stats::Stats;
 
@@ -80,19 +81,29 @@ impl Server {
 
     fn new(listeners: Vec<Listener>, config: &Config) -> io::Result<Self> {
         let poll = Poll::new().map_err(|e| context("cannot make a poll", &e))?;
-        for (key, listener) in listeners.iter().enumerate() {
+        let bind = |address| Listener::bind(address, SCRAPES as u32, false);
+        let metrics = config.metrics.as_ref().map(bind).transpose()?;
+        for (key, listener) in listeners.iter().chain(&metrics).enumerate() {
             listener
                 .register(poll.registry(), Token(key))
                 .map_err(|e| context(&format!("cannot poll {listener}"), &e))?;
         }
-        let capacity = Capacity::find(config.max_connections, ENTRY_BYTES)
+        let kept_back = metrics.as_ref().map_or(0, |_| SCRAPES as u64 + 1);
+        let capacity = Capacity::find(config.max_connections, ENTRY_BYTES, kept_back)
             .map_err(|e| context("cannot find out the descriptor limit", &e))?;
         if capacity.connections == 0 {
             return Err(io::Error::other(capacity.to_string()));
         }
         info!("{capacity}");
+        if let Some(metrics) = &metrics {
+            match metrics.local_addr() {
+                LocalAddr::Tcp(address) => info!("metrics at http://{address}{}", scrape::PATH),
+                LocalAddr::Unix(_) => info!("metrics on {metrics}, at {}", scrape::PATH),
+            }
+        }
+        let sockets = Sockets(poll);
         Ok(Self {
-            reactor: Reactor::new(Sockets(poll), listeners, capacity.connections, config),
+            reactor: Reactor::new(sockets, listeners, metrics, capacity.connections, config),
             signals: None,
             manager: None,
             events: Events::with_capacity(EVENTS_PER_TURN),
@@ -133,6 +144,13 @@ impl Server {
         listeners
             .map(|listener| listener.local_addr().clone())
             .collect()
+    }
+
+    /// Where it serves the [metrics](Config::metrics), if it does, with the real port.
+    #[must_use]
+    pub fn metrics_addr(&self) -> Option<LocalAddr> {
+        let listener = self.reactor.metrics_listener()?;
+        Some(listener.local_addr().clone())
     }
 
     /// How many clients are connected and accepted at present.

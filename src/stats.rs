@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+pub use crate::connection::Bytes;
 use crate::connection::Reason;
 use crate::deadlines::Kind;
 use crate::session::End;
@@ -33,6 +34,10 @@ pub struct Stats {
     pub accept_errors: u64,
     /// How often accepting paused, for want of a resource.
     pub pauses: u64,
+    /// What clients sent and were sent.
+    pub bytes: Bytes,
+    /// As many clients as there may be at once; no count.
+    pub capacity: u64,
 }
 
 impl Stats {

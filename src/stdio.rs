@@ -6,8 +6,10 @@
 
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, RawFd};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use hello_echo::DROPPED_LOG_LINES;
 use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
@@ -21,8 +23,11 @@ pub(crate) struct Lines<S> {
     room: Option<(Poll, Events)>,
     /// Since the last line that was written; counted if it is to be said.
     dropped: u64,
-    tells: bool,
+    told: Option<Told>,
 }
+
+/// The line that tells how many were dropped.
+type Told = Box<dyn Fn(u64) -> String + Send>;
 
 impl<S: Write + AsRawFd> Lines<S> {
     pub(crate) fn new(stream: S) -> Self {
@@ -30,14 +35,14 @@ impl<S: Write + AsRawFd> Lines<S> {
             room: watch(stream.as_raw_fd()).ok(),
             stream,
             dropped: 0,
-            tells: false,
+            told: None,
         }
     }
 
     /// The same for a log, which tells how many of its lines were dropped.
-    pub(crate) fn log(stream: S) -> Self {
+    pub(crate) fn log(stream: S, told: Told) -> Self {
         Self {
-            tells: true,
+            told: Some(told),
             ..Self::new(stream)
         }
     }
@@ -65,16 +70,17 @@ fn watch(fd: RawFd) -> io::Result<(Poll, Events)> {
 impl<S: Write + AsRawFd> Write for Lines<S> {
     /// Takes a whole line, whatever becomes of it.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let dropped = match self.dropped {
-            0 => String::new(),
-            n => format!("{n} lines were dropped here, for want of a reader or of room\n"),
+        let dropped = match &self.told {
+            Some(told) if self.dropped > 0 => told(self.dropped),
+            _ => String::new(),
         };
         let lines = [dropped.as_bytes(), line].concat();
         if self.has_room() && self.stream.write_all(&lines).is_ok() {
             let _ = self.stream.flush();
             self.dropped = 0;
-        } else if self.tells {
+        } else if self.told.is_some() {
             self.dropped += 1;
+            DROPPED_LOG_LINES.fetch_add(1, Ordering::Relaxed);
         }
         Ok(line.len())
     }

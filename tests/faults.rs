@@ -211,9 +211,50 @@ fn read(path: &TempPath) -> String {
 /// server goes on.
 #[test]
 fn a_log_that_nobody_reads_stops_nothing() {
+    let log = half_read_log(&[]);
+    assert!(
+        log.contains(" lines were dropped here, for want of a reader or of room\n"),
+        "{log}"
+    );
+}
+
+/// Where a line is an object, every line is: those that tell of the others, too, and the last word of
+/// a server that cannot run.
+#[cfg(feature = "json")]
+#[test]
+fn a_log_of_objects_has_nothing_else() {
+    let json = &["--log-format", "json"];
+    let failed = util::output(Command::new(BINARY).args(json).args(["-l", "unix:/"]));
+    assert_eq!(failed.status.code(), Some(1));
+    let log = half_read_log(json) + &String::from_utf8(failed.stderr).unwrap();
+    let mut messages = String::new();
+    for line in log.lines() {
+        let object: serde_json::Value = serde_json::from_str(line).unwrap();
+        let fields = object.as_object().unwrap();
+        assert!(
+            fields.keys().eq(["level", "message", "target", "time"]),
+            "{line}"
+        );
+        assert!(fields.values().all(serde_json::Value::is_string), "{line}");
+        messages += object["message"].as_str().unwrap();
+    }
+    for word in [
+        "can hold ",
+        "accepted from 127.0.0.1:",
+        " lines were dropped",
+        "listen on unix:/",
+    ] {
+        assert!(messages.contains(word), "no {word} in {messages}");
+    }
+}
+
+/// What a server has logged whose log nobody has read for a while.
+fn half_read_log(options: &[&str]) -> String {
     let (reader, writer) = UnixStream::pair().unwrap();
     let mut command = Command::new(BINARY);
-    command.args(["-v", "--listen", "127.0.0.1:0"]);
+    command
+        .args(["-v", "--listen", "127.0.0.1:0"])
+        .args(options);
     let server = Server::spawn(1, command.stderr(OwnedFd::from(writer)));
     drop(command); // and with it our copy of the writer
     // Two lines of 80 bytes each: more than the 208 KiB that the socket takes.
@@ -226,11 +267,7 @@ fn a_log_that_nobody_reads_stops_nothing() {
     server.assert_serves();
     drop(server);
     (&reader).read_to_end(&mut log).unwrap();
-    let log = String::from_utf8(log).unwrap();
-    assert!(
-        log.contains(" lines were dropped here, for want of a reader or of room\n"),
-        "{log}"
-    );
+    String::from_utf8(log).unwrap()
 }
 
 /// A stdout that is full when the server starts does not keep it from serving. It is its stderr, too.

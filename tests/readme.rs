@@ -8,6 +8,7 @@
 
 mod util;
 
+use std::io::{Read, Write};
 use std::process::Command;
 
 use util::{BINARY, Client, Server, have};
@@ -159,17 +160,44 @@ fn hello_load_json() {
     let report: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
     let fields: Vec<&String> = report.as_object().unwrap().keys().collect();
 
-    let (_, table) = README.split_once("| field | |\n|---|---|\n").unwrap();
-    let rows = table.lines().take_while(|line| line.starts_with("| `"));
-    let names = rows.flat_map(|row| {
-        row.split(" | ")
-            .next()
-            .unwrap()
-            .split('`')
-            .skip(1)
-            .step_by(2)
-    });
-    let mut names: Vec<&str> = names.collect();
+    let mut names = names_in_table("field");
     names.sort_unstable();
     assert_eq!(names, fields);
+}
+
+/// What is in backticks in the first column of the table with this heading.
+fn names_in_table(heading: &str) -> Vec<&'static str> {
+    let heading = format!("| {heading} | |\n|---|---|\n");
+    let (_, table) = README.split_once(&heading).unwrap();
+    let rows = table.lines().take_while(|line| line.starts_with("| `"));
+    let first = rows.map(|row| row.split(" | ").next().unwrap());
+    first
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .collect()
+}
+
+/// The table of metrics has all of them, and nothing else; the reasons, too.
+#[test]
+fn metrics() {
+    let path = util::TempPath::new("metrics.sock");
+    let _server = Server::start(&["--metrics", &format!("unix:{}", path.as_str())]);
+    let mut stream = util::connect_unix(&path);
+    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+    let mut page = String::new();
+    stream.read_to_string(&mut page).unwrap();
+    let families = page.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let mut families: Vec<&str> = families
+        .map(|line| line.split(' ').next().unwrap())
+        .collect();
+    families.sort_unstable();
+    let mut names = names_in_table("metric");
+    names
+        .iter_mut()
+        .for_each(|name| *name = name.split('{').next().unwrap());
+    names.sort_unstable();
+    assert_eq!(names, families);
+    let reasons = page.split("{reason=\"").skip(1);
+    for reason in reasons.map(|rest| rest.split('"').next().unwrap()) {
+        assert!(README.contains(&format!("`{reason}`")), "{reason}");
+    }
 }

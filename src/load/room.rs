@@ -29,7 +29,7 @@ impl fmt::Display for Room {
 impl Room {
     /// The least of what the system allows this process and of the ports that there are.
     pub(crate) fn find(targets: &[&SockAddr], sources: &[Source]) -> std::io::Result<Self> {
-        let Capacity { connections, binds } = Capacity::find(None, ENTRY_BYTES)?;
+        let Capacity { connections, binds } = Capacity::find(None, ENTRY_BYTES, 0)?;
         let process = Self {
             connections: connections as u64,
             binds,

@@ -504,7 +504,7 @@ impl Simulation {
         let world = Rc::new(RefCell::new(world));
         let kernel = Kernel(world.clone());
         let listeners = listeners.map(|index| SimulatedListener(kernel.clone(), index));
-        let reactor = Reactor::new(kernel.clone(), listeners.collect(), capacity, &config);
+        let reactor = Reactor::new(kernel.clone(), listeners.collect(), None, capacity, &config);
         Self {
             world,
             room: reactor.slab.capacity(),

@@ -155,6 +155,11 @@ impl Server {
         assert!(signal(&self.pid().to_string(), name), "kill -{name}");
     }
 
+    /// Its stderr, which is a pipe.
+    pub fn stderr(&mut self) -> std::process::ChildStderr {
+        self.child.stderr.take().unwrap()
+    }
+
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }

@@ -1,9 +1,9 @@
 //! The reactor under an adversary, without sockets and without a clock.
 //!
-//! A seed makes a world: clients that connect, stall, trickle, flood, reset and leave, a kernel that
-//! interrupts, runs out of descriptors and reports late or for nothing, and time that passes. After
-//! every step the promises are checked. `SEEDS=17 cargo test simulation -- --nocapture` replays a
-//! seed and tells its steps; `SEEDS=0..1000000` runs a range.
+//! A seed makes a world: clients and scrapers that connect, stall, trickle, flood, reset and leave, a
+//! kernel that interrupts, runs out of descriptors and reports late or for nothing, and time that
+//! passes. After every step the promises are checked. `SEEDS=17 cargo test simulation -- --nocapture`
+//! replays a seed and tells its steps; `SEEDS=0..1000000` runs a range.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -55,9 +55,17 @@ fn byte(id: usize, place: usize) -> u8 {
     (Random((id as u64) << 32 | place as u64).next() >> 56) as u8
 }
 
+/// What a scraper sends at this place, if it gets as far: half of them speak HTTP.
+fn asked(id: usize, place: usize) -> u8 {
+    const REQUEST: &[u8] = b"GET /metrics HTTP/1.1\r\n\r\n";
+    REQUEST[(place + id % 2) % REQUEST.len()]
+}
+
 /// One connection, as its client and the kernel see it.
 #[derive(Default)]
 struct Socket {
+    /// Whether it is at the metrics: not a client then.
+    scraper: bool,
     /// What the client did: bytes sent, and whether its FIN or its reset followed.
     sent: usize,
     fin: bool,
@@ -131,9 +139,12 @@ struct World {
     now: Moment,
     grace_ends: Option<Moment>,
     sockets: Vec<Socket>,
-    /// Those of them that the server has accepted and not closed.
+    /// Those of them that the server has accepted and not closed: clients, and scrapers.
     open: BTreeSet<usize>,
+    scrapers: BTreeSet<usize>,
+    /// The last one is that of the metrics. Whether the others are other processes', too.
     queues: Vec<Queue>,
+    shared: bool,
     /// epoll's list of what is ready, in order; and what of it was reported in this turn.
     ready: Vec<usize>,
     reported: BTreeSet<usize>,
@@ -146,6 +157,7 @@ struct World {
     accepted: u64,
     failed_accepts: u64,
     closed: BTreeMap<&'static str, u64>,
+    scraped: BTreeMap<&'static str, u64>,
 }
 
 impl World {
@@ -157,7 +169,9 @@ impl World {
             grace_ends: None,
             sockets: vec![],
             open: BTreeSet::new(),
-            queues: (0..listeners).map(|_| Queue::default()).collect(),
+            scrapers: BTreeSet::new(),
+            queues: (0..=listeners).map(|_| Queue::default()).collect(),
+            shared: false,
             ready: vec![],
             reported: BTreeSet::new(),
             keys: BTreeMap::new(),
@@ -168,6 +182,7 @@ impl World {
             accepted: 0,
             failed_accepts: 0,
             closed: BTreeMap::new(),
+            scraped: BTreeMap::new(),
         }
     }
 
@@ -178,11 +193,20 @@ impl World {
         self.report(index);
         self.sockets.push(Socket {
             room,
+            scraper: index == self.metrics(),
             ..Socket::default()
         });
     }
 
+    /// The key of the listener for scrapers.
+    fn metrics(&self) -> usize {
+        self.queues.len() - 1
+    }
+
     fn due(&self, socket: &Socket) -> Option<Moment> {
+        if socket.scraper {
+            return Some(socket.accepted_at?.after(SCRAPE_TIMEOUT));
+        }
         let (since, wait) = match socket.half_closed_at {
             Some(at) => (at, self.config.linger),
             None => (socket.accepted_at?, self.config.timeout),
@@ -191,7 +215,8 @@ impl World {
     }
 
     fn open(&self) -> impl Iterator<Item = &Socket> {
-        self.open.iter().map(|id| &self.sockets[*id])
+        let all = self.open.iter().chain(&self.scrapers);
+        all.map(|id| &self.sockets[*id])
     }
 
     fn report(&mut self, key: usize) {
@@ -253,6 +278,10 @@ impl World {
         match socket.last {
             Last::Reset => "reset",
             Last::Fault => "failed",
+            Last::Fin if socket.scraper && socket.half_closed_at.is_some() => "answered",
+            Last::Fin if socket.scraper => "left early",
+            _ if socket.scraper && is_due => "timed out",
+            _ if socket.scraper && self.scrapers.len() > SCRAPES => "made room",
             Last::Fin if socket.first == Some(0) => "left early",
             Last::Fin if echoed => "echoed",
             _ if echoed && socket.half_closed_at.is_some() && self.config.linger.is_zero() => {
@@ -292,20 +321,27 @@ impl System for Kernel {
             return Err(io::Error::from_raw_os_error(errno));
         }
         // With an empty queue, too.
-        if world.open.len() >= world.descriptors {
+        if world.open.len() + world.scrapers.len() >= world.descriptors {
             world.failed_accepts += 1;
             return Err(io::Error::from_raw_os_error(libc::EMFILE));
         }
         let id = world.queues[listener.1].waiting.pop_front();
         let id = id.ok_or(io::ErrorKind::WouldBlock)?;
         world.sockets[id].accepted_at = Some(world.now);
-        world.open.insert(id);
-        world.accepted += 1;
+        if world.sockets[id].scraper {
+            world.scrapers.insert(id);
+        } else {
+            world.open.insert(id);
+            world.accepted += 1;
+        }
         Ok((SimulatedStream(self.clone(), id), id))
     }
 
     fn close_queue(&mut self, listener: &SimulatedListener) -> io::Result<Option<Duration>> {
         let world = &mut *self.0.borrow_mut();
+        if world.shared {
+            return Ok(None);
+        }
         let wait = Duration::from_millis(world.random.choose(&[0, 0, 50]));
         world.queues[listener.1].joinable_until = Some(world.now.after(wait));
         Ok(Some(wait))
@@ -365,6 +401,15 @@ impl Stream for SimulatedStream {
         let n = self.receive(buffer.len())?;
         let Self(kernel, id) = self;
         let received = kernel.0.borrow().sockets[*id].received;
+        if kernel.0.borrow().sockets[*id].scraper {
+            let places = received - n..received;
+            let bytes = places.map(|place| asked(*id, place));
+            buffer
+                .iter_mut()
+                .zip(bytes)
+                .for_each(|(to, byte)| *to = byte);
+            return Ok(n);
+        }
         // Of a flood the first bytes will do: no message is longer.
         for (i, place) in buffer.iter_mut().zip(received - n..received).take(16) {
             *i = byte(*id, place);
@@ -376,7 +421,8 @@ impl Stream for SimulatedStream {
         let Self(kernel, id) = self;
         let world = kernel.0.borrow();
         let (owed, given) = (world.owed(*id).count(), world.sockets[*id].given);
-        assert_eq!(given, owed, "client {id} is not heard");
+        let scraper = world.sockets[*id].scraper;
+        assert!(scraper || given == owed, "client {id} is not heard");
         drop(world);
         self.receive(DISCARD)
     }
@@ -385,9 +431,15 @@ impl Stream for SimulatedStream {
         let Self(kernel, id) = self;
         let world = &mut *kernel.0.borrow_mut();
         world.call(*id)?;
-        let rest = world.owed(*id).skip(world.sockets[*id].given);
-        let given: Vec<u8> = rest.take(bytes.len()).collect();
-        assert_eq!(given, bytes, "client {id} is sent what it is not owed");
+        let given = world.sockets[*id].given;
+        if world.sockets[*id].scraper {
+            let status = [&b"HTTP/1.1 200 OK\r\n"[..], b"HTTP/1.1 405 Method"][*id % 2];
+            let begin = status.get(given..).unwrap_or_default();
+            assert!(bytes.iter().zip(begin).all(|(sent, owed)| sent == owed));
+        } else {
+            let rest: Vec<u8> = world.owed(*id).skip(given).take(bytes.len()).collect();
+            assert_eq!(rest, bytes, "client {id} is sent what it is not owed");
+        }
         let socket = &mut world.sockets[*id];
         assert!(socket.half_closed_at.is_none());
         let n = bytes.len().min(socket.room);
@@ -411,7 +463,7 @@ impl Stream for SimulatedStream {
         let owed = world.owed(*id).count();
         let socket = &mut world.sockets[*id];
         assert!(
-            socket.first.is_some() && socket.given == owed,
+            socket.first.is_some() && (socket.given == owed || socket.scraper),
             "FIN too early"
         );
         assert!(
@@ -432,13 +484,19 @@ impl Drop for SimulatedStream {
         }
         let reason = world.reason(*id);
         let socket = &world.sockets[*id];
+        let scraper = socket.scraper;
         assert!(
             !socket.held_back || socket.unread() == 0 || socket.reset,
             "closed with input unread, which loses the echo that was held back"
         );
-        *world.closed.entry(reason).or_default() += 1;
+        if scraper {
+            world.scrapers.remove(id);
+            *world.scraped.entry(reason).or_default() += 1;
+        } else {
+            world.open.remove(id);
+            *world.closed.entry(reason).or_default() += 1;
+        }
         world.sockets[*id].closed = true;
-        world.open.remove(id);
         if let Some(key) = world.sockets[*id].key.take() {
             world.ready.retain(|ready| *ready != key);
             world.reported.remove(&key);
@@ -454,6 +512,9 @@ impl Drop for SimulatedListener {
         if std::thread::panicking() {
             return;
         }
+        if *index == world.metrics() {
+            return; // with the whole server
+        }
         let end = world
             .grace_ends
             .expect("a listener is closed while it serves");
@@ -461,7 +522,7 @@ impl Drop for SimulatedListener {
         let is_over = end <= world.now;
         let is_done = queue.waiting.is_empty() && !queue.is_joinable(world.now);
         assert!(
-            is_over || is_done,
+            is_over || is_done || world.shared,
             "the queue was reset before the grace was over"
         );
         queue.dropped = true;
@@ -496,15 +557,19 @@ impl Simulation {
             ..Config::default()
         };
         let (listeners, capacity) = (1 + random.below(3), 1 + random.below(12));
-        Self::with(World::new(random, config, listeners), capacity, tells)
+        let mut world = World::new(random, config, listeners);
+        world.shared = world.random.one_in(4);
+        Self::with(world, capacity, tells)
     }
 
     fn with(world: World, capacity: usize, tells: bool) -> Self {
-        let (listeners, config) = (0..world.queues.len(), world.config.clone());
+        let (metrics, config) = (world.metrics(), world.config.clone());
         let world = Rc::new(RefCell::new(world));
         let kernel = Kernel(world.clone());
-        let listeners = listeners.map(|index| SimulatedListener(kernel.clone(), index));
-        let reactor = Reactor::new(kernel.clone(), listeners.collect(), None, capacity, &config);
+        let listener = |index| SimulatedListener(kernel.clone(), index);
+        let listeners = (0..metrics).map(listener).collect();
+        let metrics = Some(listener(metrics));
+        let reactor = Reactor::new(kernel.clone(), listeners, metrics, capacity, &config);
         Self {
             world,
             room: reactor.slab.capacity(),
@@ -708,6 +773,7 @@ impl Simulation {
         assert_eq!(stats.accepted, world.accepted);
         assert_eq!(stats.accept_errors, world.failed_accepts);
         assert_eq!(reactor.clients(), world.open.len());
+        assert!(reactor.scrapes.len() == world.scrapers.len() && reactor.scrapes.len() <= SCRAPES);
         assert!(reactor.clients() <= reactor.capacity);
         assert_eq!(reactor.slab.capacity(), self.room, "the table grew");
         assert_eq!(stats.open(), reactor.clients() as u64);
@@ -723,14 +789,15 @@ impl Simulation {
             );
         }
         for (key, queue) in world.queues.iter().enumerate() {
-            let full = reactor.clients() == reactor.capacity;
+            let full = reactor.clients() == reactor.capacity && key != world.metrics();
             let retries = reactor.gate.reopens_at().is_some();
             let empties = world.grace_ends.is_some() && alarm <= queue.joinable_until;
             let waits = !queue.waiting.is_empty() && !queue.dropped;
             let taken_care_of = world.ready.contains(&key) || full || retries || empties;
             assert!(!waits || taken_care_of, "listener {key} is forgotten");
         }
-        let gone = world.open.is_empty() && world.queues.iter().all(|queue| queue.dropped);
+        let listening = &world.queues[..world.metrics()];
+        let gone = world.open.is_empty() && listening.iter().all(|queue| queue.dropped);
         assert_eq!(reactor.is_shut_down(), gone);
         assert!(world.grace_ends.is_none() || alarm.is_some() || gone);
         assert_eq!(reactor.report_at.is_some(), !world.config.stats.is_zero());
@@ -756,7 +823,7 @@ impl Simulation {
         self.turn_until("everybody is served", |simulation| {
             let world = simulation.world.borrow();
             let waits = |queue: &Queue| !queue.waiting.is_empty() && !queue.dropped;
-            simulation.reactor.clients() == 0 && !world.queues.iter().any(waits)
+            world.open().count() == 0 && !world.queues.iter().any(waits)
         });
         self.shut_down();
         self.turn_until("it has shut down", |simulation| {
@@ -849,6 +916,7 @@ fn simulation() {
 struct Totals {
     turns: u64,
     closed: BTreeMap<&'static str, u64>,
+    scraped: BTreeMap<&'static str, u64>,
     lost_in_queue: u64,
     accept_errors: u64,
     pauses: u64,
@@ -863,12 +931,24 @@ impl Totals {
         for (reason, count) in other.closed {
             *self.closed.entry(reason).or_default() += count;
         }
+        for (reason, count) in other.scraped {
+            *self.scraped.entry(reason).or_default() += count;
+        }
         self
     }
 
     fn assert_everything_happened(&self) {
         let unseen = self.closed.iter().find(|(_, count)| **count == 0);
         assert_eq!(unseen, None);
+        let ends = [
+            "answered",
+            "failed",
+            "left early",
+            "made room",
+            "reset",
+            "timed out",
+        ];
+        assert!(self.scraped.keys().copied().eq(ends), "{:?}", self.scraped);
         assert!(self.pauses > 0 && self.accept_errors > 0 && self.lost_in_queue > 0);
     }
 }
@@ -883,6 +963,7 @@ fn simulate(seeds: impl Iterator<Item = u64>, tells: bool) -> Totals {
         Totals {
             turns: simulation.turns,
             closed: stats.closed().collect(),
+            scraped: world.scraped.clone(),
             lost_in_queue: lost.count() as u64,
             accept_errors: stats.accept_errors,
             pauses: stats.pauses,

@@ -170,12 +170,9 @@ impl Server {
         let status =
             status_within(PATIENCE, &mut self.child).unwrap_or_else(|| panic!("it does not end"));
         let mut said = String::new();
-        self.child
-            .stderr
-            .take()
-            .unwrap()
-            .read_to_string(&mut said)
-            .unwrap();
+        if let Some(mut stderr) = self.child.stderr.take() {
+            stderr.read_to_string(&mut said).unwrap();
+        }
         (status, said)
     }
 }

@@ -194,7 +194,7 @@ const HANDSHAKE: Duration = Duration::from_millis(500);
 
 /// The same within one kernel: its part for one packet, which is never put off, and some more for a
 /// virtual machine whose core is away for a moment.
-const HANDSHAKE_ON_LOOPBACK: Duration = Duration::from_millis(20);
+const HANDSHAKE_ON_LOOPBACK: Duration = Duration::from_millis(5);
 
 /// A socket filter (bpf(4) in its classic form) over the TCP header, whose byte 13 has the flags.
 const DROP_SYN: [SockFilter; 5] = {

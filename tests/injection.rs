@@ -767,11 +767,11 @@ fn judge_books(row: &Row, errno: &str, play: &Play) {
     );
     assert_eq!(play.status.code(), Some(0), "{}", play.told());
     let term = row.counted.term(errno);
-    // Deadlines are waited out, handshakes for 20 ms, and pauses for 300 ms in all at most.
+    // Deadlines are waited out, handshakes for 5 ms, and pauses for 300 ms in all at most.
     let patience = match term {
         "timed out" | "lingering cut" => u64::MAX,
-        _ if row.pauses > 0 => 320,
-        _ => 20,
+        _ if row.pauses > 0 => 305,
+        _ => 5,
     };
     assert!(play.slept_in_vain() <= patience, "{}", play.told());
     let last = play.said.lines().last().unwrap();

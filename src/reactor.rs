@@ -279,7 +279,7 @@ impl<S: System> Reactor<S> {
         self.expire(now);
         if let Some(key) = self.metrics {
             for _ in events.clone().filter(|event| event.key == key) {
-                self.accept_scrapes(key, now)?;
+                self.accept(key, now)?;
             }
         }
         match self.shutdown {
@@ -370,17 +370,20 @@ impl<S: System> Reactor<S> {
         }
     }
 
-    /// Takes a bounded run of connections from the listener `key`.
+    /// Takes a bounded run of connections from the listener `key`. Where it is that of the metrics,
+    /// neither the gate nor the capacity matters: their descriptors are kept back.
     ///
     /// The run may end anywhere without losing the edge: at `WouldBlock` the next connection makes
     /// one, at the bound the listener is re-armed, and so it is when the gate opens again.
     fn accept(&mut self, key: usize, now: Moment) -> io::Result<()> {
+        let for_scrapes = Some(key) == self.metrics;
         let mut lost = 0;
         for run in 0..ACCEPTS_PER_TURN {
-            let Some(listener) = listener(&self.slab, key).filter(|_| self.gate.is_open()) else {
+            let may = for_scrapes || self.gate.is_open();
+            let Some(listener) = listener(&self.slab, key).filter(|_| may) else {
                 return Ok(());
             };
-            if self.clients() >= self.capacity {
+            if !for_scrapes && self.clients() >= self.capacity {
                 if run == 0 {
                     self.fill_gate(now); // an event says that somebody waits
                     return Ok(());
@@ -388,6 +391,7 @@ impl<S: System> Reactor<S> {
                 break;
             }
             match self.system.accept(listener) {
+                Ok((stream, peer)) if for_scrapes => self.admit_scrape(stream, &peer, now),
                 Ok((stream, peer)) => {
                     self.next_listener = (key + 1) % self.listeners;
                     self.admit(stream, &peer, now);
@@ -405,6 +409,7 @@ impl<S: System> Reactor<S> {
                     Verdict::Pause => {
                         self.stats.accept_errors += 1;
                         self.pause(&format!("cannot accept: {e}"), now);
+                        return Ok(());
                     }
                     Verdict::Fatal => return Err(fatal(listener, &e)),
                 },
@@ -419,31 +424,6 @@ impl<S: System> Reactor<S> {
                 now,
             );
         }
-        Ok(())
-    }
-
-    /// The same from the listener for the metrics. Their descriptors are kept back, so neither the
-    /// gate nor the capacity is their business.
-    fn accept_scrapes(&mut self, key: usize, now: Moment) -> io::Result<()> {
-        for _ in 0..ACCEPTS_PER_TURN {
-            let Some(listener) = listener(&self.slab, key) else {
-                return Ok(());
-            };
-            match self.system.accept(listener) {
-                Ok((stream, peer)) => self.admit_scrape(stream, &peer, now),
-                Err(e) => match judge(&e) {
-                    Verdict::Drained => return Ok(()),
-                    Verdict::Next => self.stats.accept_errors += 1,
-                    Verdict::Pause => {
-                        self.stats.accept_errors += 1;
-                        self.pause(&format!("cannot accept on {listener}: {e}"), now);
-                        return Ok(());
-                    }
-                    Verdict::Fatal => return Err(fatal(listener, &e)),
-                },
-            }
-        }
-        self.rearm(key, now);
         Ok(())
     }
 
@@ -471,10 +451,8 @@ impl<S: System> Reactor<S> {
 
     /// The listener's queue is empty. If nobody can join it any more, it has done its work.
     fn handle_drained(&mut self, key: usize, now: Moment) {
-        if self
-            .shutdown
-            .is_some_and(|shutdown| shutdown.queues_close <= now)
-        {
+        let is_closed = |shutdown: Shutdown| shutdown.queues_close <= now;
+        if key < self.listeners && self.shutdown.is_some_and(is_closed) {
             self.close_listener(key);
         }
     }
@@ -518,7 +496,7 @@ impl<S: System> Reactor<S> {
                     self.close(key, &Reason::Expired(Kind::Linger), now);
                 }
                 Some(Entry::Client(_)) => self.close(key, &Reason::ShutDown, now),
-                Some(Entry::Listener(_)) if Some(key) != self.metrics => self.close_listener(key),
+                Some(Entry::Listener(_)) if key < self.listeners => self.close_listener(key),
                 _ => {}
             }
         }

@@ -26,9 +26,6 @@ use crate::stats::Stats;
 /// Events taken from one poll. More wait in the kernel for the next, in order.
 const EVENTS_PER_TURN: usize = 256;
 
-/// What the poll calls the signals: a key that no slab hands out.
-const SIGNALS: Token = Token(usize::MAX);
-
 /// A server, bound and listening. Nothing happens until it is [run](Self::run) or
 /// [turned](Self::turn).
 pub struct Server {
@@ -119,7 +116,7 @@ impl Server {
     /// # Errors
     /// No descriptor is left for what wakes the poll, or the poll is broken.
     pub fn catch_signals(&mut self) -> io::Result<()> {
-        let caught = Signals::catch(self.reactor.system.0.registry(), SIGNALS);
+        let caught = Signals::catch(self.reactor.system.0.registry());
         self.signals = Some(caught.map_err(|e| context("cannot catch signals", &e))?);
         Ok(())
     }
@@ -233,19 +230,15 @@ impl Server {
         }
     }
 
-    /// An interrupted wait is a reason to look, too: the handler may have had no memory to send.
     fn handle_signals(&mut self, interrupted: bool, now: Moment) {
         let Some(signals) = &mut self.signals else {
             return;
         };
-        signals.handle_time(now);
-        if interrupted || self.events.iter().any(|event| event.token() == SIGNALS) {
-            for request in signals.requests(now) {
-                match request {
-                    Request::ShutDown => self.reactor.shut_down(now),
-                    Request::Report => self.reactor.report(),
-                    Request::HangUp | Request::Nothing => {}
-                }
+        for request in signals.hear(interrupted, &self.events, now) {
+            match request {
+                Request::ShutDown => self.reactor.shut_down(now),
+                Request::Report => self.reactor.report(),
+                Request::HangUp | Request::Nothing => {}
             }
         }
     }

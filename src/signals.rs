@@ -10,7 +10,7 @@ use std::time::Duration;
 use libc::c_int;
 use mio::event::Source;
 use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token};
+use mio::{Events, Interest, Registry, Token};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
@@ -32,6 +32,9 @@ pub(crate) enum Request {
     Nothing,
 }
 
+/// What the poll calls the signals: a key that no slab hands out.
+pub(crate) const TOKEN: Token = Token(usize::MAX);
+
 /// How far apart the signals of a shutdown are at least, to be two: timeout(1) sends one to its child
 /// and then the same to the child's process group.
 const APART: Duration = Duration::from_millis(5);
@@ -49,10 +52,10 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Catches them from here on, and reports under `token` when some have come.
-    pub(crate) fn catch(registry: &Registry, token: Token) -> io::Result<Self> {
+    /// Catches them from here on. The poll reports under [`TOKEN`] when some have come.
+    pub(crate) fn catch(registry: &Registry) -> io::Result<Self> {
         let (woken, waker) = UnixStream::pair()?;
-        SourceFd(&woken.as_raw_fd()).register(registry, token, Interest::READABLE)?;
+        SourceFd(&woken.as_raw_fd()).register(registry, TOKEN, Interest::READABLE)?;
         let all = [SIGTERM, SIGINT, SIGUSR1, SIGHUP, SIGXFSZ];
         let delivery = SignalDelivery::with_pipe(woken, waker, SignalOnly, all)?;
         let is_final = Arc::new(AtomicBool::new(false));
@@ -66,8 +69,19 @@ impl Signals {
         })
     }
 
-    /// What has come since the last call, each once.
-    pub(crate) fn requests(&mut self, now: Moment) -> Vec<Request> {
+    /// What has come by the end of a wait, each once. A wait that was `interrupted` is a reason to
+    /// look, too: the handler may have had no memory to send.
+    pub(crate) fn hear(&mut self, interrupted: bool, events: &Events, now: Moment) -> Vec<Request> {
+        if self.final_from.is_some_and(|from| from <= now) {
+            self.is_final.store(true, Ordering::Relaxed);
+        }
+        if interrupted || events.iter().any(|event| event.token() == TOKEN) {
+            return self.requests(now);
+        }
+        Vec::new()
+    }
+
+    fn requests(&mut self, now: Moment) -> Vec<Request> {
         let request = |signal: c_int| match signal {
             SIGTERM | SIGINT => Request::ShutDown,
             SIGUSR1 => Request::Report,
@@ -81,16 +95,10 @@ impl Signals {
         requests
     }
 
-    /// When it wants to be [called](Self::handle_time) even if no signal comes.
+    /// When it wants to [hear](Self::hear) even if no signal comes.
     pub(crate) fn alarm(&self) -> Option<Moment> {
         self.final_from
             .filter(|_| !self.is_final.load(Ordering::Relaxed))
-    }
-
-    pub(crate) fn handle_time(&mut self, now: Moment) {
-        if self.final_from.is_some_and(|from| from <= now) {
-            self.is_final.store(true, Ordering::Relaxed);
-        }
     }
 }
 

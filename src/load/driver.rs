@@ -21,7 +21,7 @@ use super::source::{Source, bind};
 use super::target::Target;
 use crate::address::Address;
 use crate::deadlines::{Deadlines, Kind, Moment, Timer, Timers};
-use crate::signals::{Request, Signals};
+use crate::signals::{self, Request, Signals};
 
 /// Events taken from one poll, and connections opened in one turn, before the others have theirs.
 const EVENTS_PER_TURN: usize = 256;
@@ -29,9 +29,6 @@ const OPENS_PER_TURN: usize = 64;
 
 /// How much is sent or received in one call, in bytes.
 const SCRATCH: usize = 64 << 10;
-
-/// What the poll calls the signals: a key that no slab hands out.
-const SIGNALS: Token = Token(usize::MAX);
 
 /// What a run is to do.
 #[derive(Clone, Debug)]
@@ -140,7 +137,7 @@ impl Load {
     /// # Errors
     /// No descriptor left.
     pub fn catch_signals(&mut self) -> io::Result<()> {
-        self.signals = Some(Signals::catch(self.poll.registry(), SIGNALS)?);
+        self.signals = Some(Signals::catch(self.poll.registry())?);
         Ok(())
     }
 
@@ -215,13 +212,16 @@ impl Load {
             .min()
             .unwrap_or(timeout)
             .min(timeout);
-        match self.poll.poll(&mut self.events, Some(timeout)) {
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            polled => polled?,
-        }
-        self.handle_signals();
+        let interrupted = match self.poll.poll(&mut self.events, Some(timeout)) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => true,
+            polled => polled.map(|()| false)?,
+        };
+        self.handle_signals(interrupted);
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
-        for event in events.iter().filter(|event| event.token() != SIGNALS) {
+        for event in events
+            .iter()
+            .filter(|event| event.token() != signals::TOKEN)
+        {
             let ready = Ready {
                 readable: event.is_readable(),
                 fin: event.is_read_closed(),
@@ -235,18 +235,14 @@ impl Load {
         Ok(true)
     }
 
-    fn handle_signals(&mut self) {
+    fn handle_signals(&mut self, interrupted: bool) {
         let now = self.now();
         let Some(signals) = &mut self.signals else {
             return;
         };
-        signals.handle_time(now);
-        if self.events.iter().any(|event| event.token() == SIGNALS)
-            && signals
-                .requests(now)
-                .iter()
-                .any(|request| matches!(request, Request::ShutDown | Request::HangUp))
-        {
+        let requests = signals.hear(interrupted, &self.events, now);
+        let ends = |request| matches!(request, Request::ShutDown | Request::HangUp);
+        if requests.into_iter().any(ends) {
             self.schedule.cut_short();
         }
     }

@@ -80,7 +80,8 @@
 //!
 //! # Not here
 //!
-//! TLS, UDP, HTTP other than for the metrics, several threads, allow lists. One process is one reactor on one core.
+//! TLS, UDP, HTTP other than for the metrics, several threads, allow lists. One process is one reactor
+//! on one core.
 
 // A test may panic; that is how it fails.
 #![cfg_attr(

@@ -54,7 +54,8 @@ impl Server {
     /// Takes the sockets over that a service manager passes in (sd_listen_fds(3)), in place of
     /// [`Config::listen`], [`Config::backlog`] and [`Config::reuse_port`], which are its business then.
     /// `None` if there are none. A [shutdown](Self::shut_down) leaves who waits in their queues to the
-    /// manager's next process.
+    /// manager's next process. To be called before there is a second thread: the variables that tell
+    /// of the sockets are removed from the environment.
     ///
     /// # Errors
     /// As [`bind`](Self::bind); or one of them is no listening stream socket, TCP or Unix.

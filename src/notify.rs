@@ -48,7 +48,8 @@ impl Manager {
         let Ok(address) = env::var(ADDRESS) else {
             return Ok(None);
         };
-        let manager = Self::at(&address, watchdog(), now, stats);
+        let [watched, asked] = [WATCHED, WATCHDOG].map(|name| env::var(name).ok());
+        let manager = Self::at(&address, watchdog(watched, asked), now, stats);
         let greeted = manager.and_then(|manager| {
             manager.tell(&format!("READY=1\nSTATUS={stats}"))?;
             Ok(Some(manager))
@@ -110,12 +111,12 @@ impl Manager {
     }
 }
 
-/// How often to say that this process is alive: `None` if nobody waits for that.
-fn watchdog() -> Option<Duration> {
-    let is_us = env::var(WATCHED).map_or(true, |pid| pid == std::process::id().to_string());
-    let every = env::var(WATCHDOG).ok()?.parse().ok()?;
-    let every = Duration::from_micros(every) / 2;
-    (is_us && !every.is_zero()).then_some(every)
+/// How often to say that this process is alive: `None` if nobody waits for that. Not more often than
+/// every millisecond, whatever is asked.
+fn watchdog(watched: Option<String>, asked: Option<String>) -> Option<Duration> {
+    let is_us = watched.is_none_or(|pid| pid == std::process::id().to_string());
+    let every = asked?.parse().ok().filter(|micros| is_us && *micros > 0)?;
+    Some((Duration::from_micros(every) / 2).max(Duration::from_millis(1)))
 }
 
 #[cfg(test)]
@@ -177,6 +178,22 @@ mod tests {
             ours.handle(at(now), &stats, false);
             assert_eq!(heard(&theirs), vec!["WATCHDOG=1"; pings], "at {now} ms");
         }
+    }
+
+    #[test]
+    fn the_watchdog_is_whom_it_is_meant_for() {
+        let (us, other) = (std::process::id().to_string(), "1".to_owned());
+        let in_micros = |watched: Option<&String>, asked: &str| {
+            watchdog(watched.cloned(), Some(asked.to_owned())).map(|every| every.as_micros())
+        };
+        assert_eq!(in_micros(Some(&us), "30000000"), Some(15_000_000));
+        assert_eq!(in_micros(None, "30000000"), Some(15_000_000));
+        assert_eq!(in_micros(Some(&other), "30000000"), None);
+        assert_eq!(in_micros(None, "1"), Some(1000));
+        for no_time in ["0", "", "x", "-1", "99999999999999999999"] {
+            assert_eq!(in_micros(None, no_time), None, "{no_time}");
+        }
+        assert_eq!(watchdog(None, None), None);
     }
 
     /// A manager that does not read, or has gone, does not hold us up.

@@ -39,6 +39,8 @@ impl System for Queue {
         Ok(Some(Duration::ZERO))
     }
 
+    fn forget(&mut self, _: &&'static str) {}
+
     fn rearm(&mut self, _: usize, _: &&'static str) -> io::Result<()> {
         Ok(())
     }

@@ -9,18 +9,23 @@ use socket2::Socket;
 
 /// Their number, from descriptor 3 on, and for which process they are.
 const COUNT: &str = "LISTEN_FDS";
+const PROCESS: &str = "LISTEN_PID";
 
 /// The sockets that were passed to this process, which takes them once: the variables are gone then.
 ///
 /// # Errors
 /// One line: a number that is none, or a descriptor that is no stream socket, TCP or Unix.
 pub(crate) fn sockets() -> io::Result<Vec<Socket>> {
-    if let Ok(count) = env::var(COUNT) {
-        // More than a process has descriptors would be taken for so much memory.
-        count
-            .parse::<u16>()
-            .map_err(|e| invalid(format!("{COUNT}={count}: {e}")))?;
+    let [Some(count), Some(process)] = [COUNT, PROCESS].map(env::var_os) else {
+        return Ok(Vec::new());
+    };
+    if process.to_str() != Some(&std::process::id().to_string()) {
+        return Ok(Vec::new());
     }
+    // More than a process has descriptors would be taken for so much memory.
+    let count = count.to_string_lossy();
+    let checked = count.parse::<u16>();
+    checked.map_err(|e| invalid(format!("{COUNT}={count}: {e}")))?;
     let mut passed = ListenFd::from_env();
     (0..passed.len())
         .map(|i| {

@@ -11,7 +11,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use log::LevelFilter;
 
-use crate::address::Address;
+use crate::address::{Address, ParseAddressError};
 use crate::config::{Config, MAX_MESSAGE, SHORTEST_STATS};
 
 /// What the command line asked for.
@@ -197,8 +197,7 @@ pub fn command() -> Command {
                 "off",
                 "Where to serve Prometheus' text over HTTP, at /metrics",
             )
-            .default_value(None)
-            .value_parser(value_parser!(Address)),
+            .value_parser(metrics),
         )
         .arg(
             setting(
@@ -277,7 +276,7 @@ fn config(matches: &mut ArgMatches, listen: Vec<Address>) -> Config {
         listen,
         ..Config::default()
     };
-    // Every one of these but two is there: each has a default.
+    // Every one of these but one is there: each has a default.
     if let Some(greeting) = matches.remove_one("greeting") {
         config.greeting = greeting;
     }
@@ -301,7 +300,9 @@ fn config(matches: &mut ArgMatches, listen: Vec<Address>) -> Config {
     if let Some(stats) = matches.remove_one::<Duration>("stats") {
         config.stats = stats;
     }
-    config.metrics = matches.remove_one("metrics");
+    if let Some(metrics) = matches.remove_one("metrics") {
+        config.metrics = metrics;
+    }
     config
 }
 
@@ -313,6 +314,14 @@ fn log_level(matches: &ArgMatches) -> Option<LevelFilter> {
         (_, 1) => Some(LevelFilter::Warn),
         (_, 2) => Some(LevelFilter::Error),
         (_, 3..) => Some(LevelFilter::Off),
+    }
+}
+
+/// `None`: nowhere, whatever the environment says.
+fn metrics(text: &str) -> Result<Option<Address>, ParseAddressError> {
+    match text {
+        "off" => Ok(None),
+        address => address.parse().map(Some),
     }
 }
 

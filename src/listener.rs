@@ -112,6 +112,8 @@ impl Listener {
             ));
         }
         socket.set_nonblocking(true)?;
+        // Whoever else has the socket can take that back, and accept4 would wait; not for long, then.
+        socket.set_read_timeout(Some(Duration::from_millis(1)))?;
         let local_addr = LocalAddr::of(&socket.local_addr()?)
             .ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))?;
         Ok(Self::new(socket, local_addr, Origin::Inherited))
@@ -171,7 +173,7 @@ impl Listener {
     /// no handshake, and listen(2) with 0 will do: the kernel takes one more while the queue is
     /// empty, as it compares before it counts, and refuses the rest. (It would drop ACKs, too.)
     ///
-    /// `None`: the queue is not ours alone, and has to stay as it is.
+    /// `None`: the queue may not be ours alone, and has to stay as it is.
     pub(crate) fn close_queue(&self) -> io::Result<Option<Duration>> {
         if let Origin::Inherited = self.origin {
             return Ok(None);

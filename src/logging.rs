@@ -45,14 +45,19 @@ pub(crate) fn start(level: Option<LevelFilter>, format: LogFormat) -> Result<(),
 
 /// Says in one line why the server is not there. Not through the log: -q must not hide it.
 pub(crate) fn fail(format: LogFormat, why: &str) {
+    // A setting may be quoted in it, of any length, and a pipe that has room takes 4096 bytes.
+    let why: String = why.chars().take(LONGEST).collect();
     let line = match format {
         LogFormat::Text => format!("{NAME}: {why}\n"),
-        LogFormat::Json => object("ERROR", NAME, why),
+        LogFormat::Json => object("ERROR", NAME, &why),
     };
     let _ = Lines::new(io::stderr()).write_all(line.as_bytes());
 }
 
 const NAME: &str = "hello-echo";
+
+/// Of the last word, in characters: six bytes each if they have to be escaped.
+const LONGEST: usize = 600;
 
 /// One line of JSON.
 #[cfg(feature = "json")]

@@ -37,7 +37,7 @@ hello_echo_received_bytes_total {received}
 # HELP hello_echo_sent_bytes_total Bytes that clients were sent.
 # TYPE hello_echo_sent_bytes_total counter
 hello_echo_sent_bytes_total {sent}
-# HELP hello_echo_accept_errors_total Failures to accept a client.
+# HELP hello_echo_accept_errors_total Failures to accept a connection.
 # TYPE hello_echo_accept_errors_total counter
 hello_echo_accept_errors_total {accept_errors}
 # HELP hello_echo_accept_pauses_total Pauses in accepting, for want of a resource.

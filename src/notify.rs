@@ -2,7 +2,7 @@
 //! stops.
 //!
 //! Without a library, as those there are would wait for a manager that does not read: this never
-//! does. What does not go out is lost, and the next is not.
+//! does. What does not go out for want of room goes out later.
 
 use std::env;
 use std::io;
@@ -23,6 +23,10 @@ const WATCHED: &str = "WATCHDOG_PID";
 /// How often to tell the counts, while they change.
 const STATUS: Duration = Duration::from_secs(2);
 
+/// When to try again if it has no room for what it is told: that it does not know the server to be
+/// there would end it.
+const RETRY: Duration = Duration::from_millis(100);
+
 /// The manager of this process.
 #[derive(Debug)]
 pub(crate) struct Manager {
@@ -31,12 +35,22 @@ pub(crate) struct Manager {
     /// Twice as often as it wants to hear of us.
     watchdog: Option<Duration>,
     ping_at: Option<Moment>,
-    /// What it knows, and since when.
-    told: Stats,
+    /// What it knows.
+    life: Option<Life>,
+    counts: Stats,
+    /// Since when it knows these.
     told_at: Moment,
+    /// Before this there is no room.
+    room_at: Moment,
     /// When it is to know more: only if there is more.
-    status_at: Option<Moment>,
-    knows_of_the_end: bool,
+    tell_at: Option<Moment>,
+}
+
+/// What a server tells once, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    Ready,
+    Stopping,
 }
 
 impl Manager {
@@ -45,24 +59,20 @@ impl Manager {
     /// # Errors
     /// One line: what it cannot be told, and why.
     pub(crate) fn greet(now: Moment, stats: &Stats) -> io::Result<Option<Self>> {
-        let Ok(address) = env::var(ADDRESS) else {
+        let address = env::var(ADDRESS).unwrap_or_default();
+        if address.is_empty() {
             return Ok(None);
-        };
+        }
         let [watched, asked] = [WATCHED, WATCHDOG].map(|name| env::var(name).ok());
-        let manager = Self::at(&address, watchdog(watched, asked), now, stats);
-        let greeted = manager.and_then(|manager| {
-            manager.tell(&format!("READY=1\nSTATUS={stats}"))?;
+        let manager = Self::at(&address, watchdog(watched, asked), now);
+        let greeted = manager.and_then(|mut manager| {
+            manager.tell(now, stats, Life::Ready)?;
             Ok(Some(manager))
         });
         greeted.map_err(|e| io::Error::new(e.kind(), format!("cannot tell {address}: {e}")))
     }
 
-    fn at(
-        address: &str,
-        watchdog: Option<Duration>,
-        now: Moment,
-        stats: &Stats,
-    ) -> io::Result<Self> {
+    fn at(address: &str, watchdog: Option<Duration>, now: Moment) -> io::Result<Self> {
         let path = match address.strip_prefix('@') {
             Some(name) => format!("\0{name}"),
             None => address.to_owned(),
@@ -72,42 +82,70 @@ impl Manager {
             address: SockAddr::unix(path)?,
             watchdog,
             ping_at: watchdog.map(|_| now),
-            told: stats.clone(),
+            life: None,
+            counts: Stats::default(),
             told_at: now,
-            status_at: None,
-            knows_of_the_end: false,
+            room_at: now,
+            tell_at: None,
         })
-    }
-
-    fn tell(&self, what: &str) -> io::Result<()> {
-        self.socket.send_to(what.as_bytes(), &self.address)?;
-        Ok(())
     }
 
     /// When it wants to be [called](Self::handle) even if nothing happens.
     pub(crate) fn alarm(&self) -> Option<Moment> {
-        [self.ping_at, self.status_at].into_iter().flatten().min()
+        [self.ping_at, self.tell_at].into_iter().flatten().min()
     }
 
     /// Tells what there is to tell, as it stands at the end of a turn.
     pub(crate) fn handle(&mut self, now: Moment, stats: &Stats, is_stopping: bool) {
-        if is_stopping && !self.knows_of_the_end {
-            self.knows_of_the_end = true;
-            let _ = self.tell("STOPPING=1");
-        }
         if self.ping_at.is_some_and(|at| at <= now) {
             self.ping_at = self.watchdog.map(|every| now.after(every));
-            let _ = self.tell("WATCHDOG=1");
+            let _ = self.send("WATCHDOG=1");
         }
-        if self.status_at.is_none() && self.told != *stats {
-            self.status_at = Some(self.told_at.after(STATUS));
+        let life = if is_stopping {
+            Life::Stopping
+        } else {
+            Life::Ready
+        };
+        let news = if self.life != Some(life) {
+            Some(now)
+        } else if self.counts != *stats {
+            Some(self.told_at.after(STATUS))
+        } else {
+            None
+        };
+        self.tell_at = news.map(|at| at.max(self.room_at));
+        if self.tell_at.is_some_and(|at| at <= now) {
+            let _ = self.tell(now, stats, life); // one that is gone hears no more
         }
-        if self.status_at.is_some_and(|at| at <= now) {
-            let _ = self.tell(&format!("STATUS={stats}"));
-            self.status_at = None;
-            self.told_at = now;
-            self.told.clone_from(stats);
+    }
+
+    /// What cannot be told for want of room will be told later.
+    fn tell(&mut self, now: Moment, stats: &Stats, life: Life) -> io::Result<()> {
+        let news = match life {
+            life if self.life == Some(life) => "",
+            Life::Ready => "READY=1\n",
+            Life::Stopping if self.life.is_none() => "READY=1\nSTOPPING=1\n",
+            Life::Stopping => "STOPPING=1\n",
+        };
+        match self.send(&format!("{news}STATUS={stats}")) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                self.room_at = now.after(RETRY);
+                self.tell_at = Some(self.room_at);
+                Ok(())
+            }
+            sent => {
+                self.life = Some(life);
+                self.counts.clone_from(stats);
+                self.told_at = now;
+                self.tell_at = None;
+                sent
+            }
         }
+    }
+
+    fn send(&self, what: &str) -> io::Result<()> {
+        self.socket.send_to(what.as_bytes(), &self.address)?;
+        Ok(())
     }
 }
 
@@ -132,8 +170,10 @@ mod tests {
         let address = SocketAddr::from_abstract_name(&name).unwrap();
         let theirs = UnixDatagram::bind_addr(&address).unwrap();
         theirs.set_nonblocking(true).unwrap();
+        let mut ours = Manager::at(&format!("@{name}"), watchdog, at(0)).unwrap();
         let stats = Stats::default();
-        let ours = Manager::at(&format!("@{name}"), watchdog, at(0), &stats).unwrap();
+        ours.tell(at(0), &stats, Life::Ready).unwrap();
+        assert_eq!(heard(&theirs), [format!("READY=1\nSTATUS={stats}")]);
         (theirs, ours)
     }
 
@@ -164,10 +204,7 @@ mod tests {
         stats.accepted = 4;
         ours.handle(at(9000), &stats, true);
         ours.handle(at(9001), &stats, true);
-        assert_eq!(
-            heard(&theirs),
-            ["STOPPING=1".to_owned(), format!("STATUS={stats}")]
-        );
+        assert_eq!(heard(&theirs), [format!("STOPPING=1\nSTATUS={stats}")]);
     }
 
     #[test]
@@ -194,6 +231,30 @@ mod tests {
             assert_eq!(in_micros(None, no_time), None, "{no_time}");
         }
         assert_eq!(watchdog(None, None), None);
+    }
+
+    /// One that has no room hears everything once it has.
+    #[test]
+    fn what_does_not_go_out_goes_out_later() {
+        let (theirs, mut ours) = pair("full", None);
+        let mut stats = Stats::default();
+        while ours.send("").is_ok() {}
+        stats.accepted = 1;
+        ours.handle(at(10), &stats, true);
+        ours.handle(at(11), &stats, true);
+        assert_eq!(ours.alarm(), Some(at(110)), "no sooner");
+        assert!(heard(&theirs).iter().all(String::is_empty));
+        ours.handle(ours.alarm().unwrap(), &stats, true);
+        assert_eq!(heard(&theirs), [format!("STOPPING=1\nSTATUS={stats}")]);
+        assert_eq!(ours.alarm(), None);
+
+        // That it is there, too, which else would be the end of it.
+        ours.life = None;
+        while ours.send("").is_ok() {}
+        ours.tell(at(200), &stats, Life::Ready).unwrap();
+        heard(&theirs);
+        ours.handle(at(300), &stats, false);
+        assert_eq!(heard(&theirs), [format!("READY=1\nSTATUS={stats}")]);
     }
 
     /// A manager that does not read, or has gone, does not hold us up.

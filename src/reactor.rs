@@ -35,9 +35,12 @@ pub trait System {
     fn accept(&mut self, listener: &Self::Listener) -> io::Result<(Self::Stream, Self::Peer)>;
 
     /// Lets nobody new into the listener's queue. Who is in it stays, and for so long somebody may
-    /// still join whose handshake is under way. `None`: others have that queue, too, and will serve
-    /// who is in it; this listener is reported no more.
+    /// still join whose handshake is under way. `None`: the queue stays open, as others may have it,
+    /// too, who will serve whoever joins.
     fn close_queue(&mut self, listener: &Self::Listener) -> io::Result<Option<Duration>>;
+
+    /// Reports the listener no more; it is dropped next.
+    fn forget(&mut self, listener: &Self::Listener);
 
     /// Reports the listener at once if connections wait in its queue, and else when one arrives.
     fn rearm(&mut self, key: usize, listener: &Self::Listener) -> io::Result<()>;
@@ -113,6 +116,8 @@ pub struct Reactor<S: System> {
 struct Shutdown {
     /// From here on a listener whose queue is empty is closed.
     queues_close: Moment,
+    /// From here on every listener is, as others may serve who is in the queue.
+    queues_left: Option<Moment>,
     /// From here on nobody is waited for.
     grace_ends: Moment,
 }
@@ -222,6 +227,9 @@ impl<S: System> Reactor<S> {
         let shutdown = self.shutdown.filter(|_| !self.is_shut_down());
         let alarms = [
             shutdown.filter(|_| has_queues).map(|s| s.queues_close),
+            shutdown
+                .filter(|_| self.listening > 0)
+                .and_then(|s| s.queues_left),
             shutdown.map(|s| s.grace_ends),
             self.deadlines.next(),
             self.gate.reopens_at(),
@@ -238,18 +246,21 @@ impl<S: System> Reactor<S> {
             return;
         }
         info!("shutting down, {} clients are connected", self.clients());
-        let mut wait = Duration::ZERO;
+        let (mut wait, mut queues_left) = (Duration::ZERO, None);
         for key in 0..self.listeners {
             if let Some(listener) = listener(&self.slab, key) {
                 match self.system.close_queue(listener) {
                     Ok(Some(handshakes)) => wait = wait.max(handshakes),
-                    Ok(None) => self.close_listener(key),
+                    // Who is in it may have nobody else: they have the first half of the grace to be
+                    // accepted in, and whoever is accepted has the other half.
+                    Ok(None) => queues_left = Some(now.after(self.config.grace / 2)),
                     Err(e) => warn!("cannot close the queue of {listener}: {e}"),
                 }
             }
         }
         self.shutdown = Some(Shutdown {
             queues_close: now.after(wait),
+            queues_left,
             grace_ends: now.after(self.config.grace),
         });
     }
@@ -287,6 +298,9 @@ impl<S: System> Reactor<S> {
             Some(shutdown) if shutdown.queues_close <= now => {
                 for key in self.listeners_in_turn() {
                     self.accept(key, now)?;
+                    if shutdown.queues_left.is_some_and(|at| at <= now) {
+                        self.close_listener(key);
+                    }
                 }
             }
             _ => {
@@ -427,7 +441,8 @@ impl<S: System> Reactor<S> {
         Ok(())
     }
 
-    /// Registers a scrape; if it is one too many, in place of the oldest.
+    /// Answers a scrape whose request is here already, then registers it; if it is one too many, in
+    /// place of the oldest.
     fn admit_scrape(&mut self, stream: S::Stream, peer: &S::Peer, now: Moment) {
         let connection = Box::new(Connection::new(stream, Scrape::new()));
         let key = self.slab.insert(Entry::Scrape(connection));
@@ -441,6 +456,11 @@ impl<S: System> Reactor<S> {
         let Some(Entry::Scrape(connection)) = self.slab.get_mut(key) else {
             return;
         };
+        let (bytes, readiness) = (&mut Bytes::default(), Readiness::Event { fin: false });
+        let answered = connection.drive(&self.stats, &mut self.scratch, readiness, bytes);
+        if let Progress::Done(reason) = answered {
+            return self.close(key, &reason, now);
+        }
         let interest = connection.interest();
         if let Err(e) = self.system.register(key, connection.stream(), interest) {
             let what = format!("cannot poll a scrape: {e}");
@@ -504,7 +524,9 @@ impl<S: System> Reactor<S> {
 
     /// Who is still in its queue is reset by that, unless others have the queue, too.
     fn close_listener(&mut self, key: usize) {
-        if self.slab.try_remove(key).is_some() {
+        if let Some(listener) = listener(&self.slab, key) {
+            self.system.forget(listener);
+            self.slab.remove(key);
             self.listening -= 1;
         }
     }

@@ -113,17 +113,20 @@ fn answer(head: &[u8], stats: &Stats) -> Option<Vec<u8>> {
         Ok(parsed) if parsed.is_complete() => match (is_ours(request.path?), request.method?) {
             (false, _) => ("404 Not Found", format!("the metrics are at {PATH}\n")),
             (true, "GET" | "HEAD") => ("200 OK", metrics::page(stats)),
-            (true, _) => (
-                "405 Method Not Allowed\r\nAllow: GET, HEAD",
-                "GET or HEAD\n".to_owned(),
-            ),
+            (true, _) => (NOT_ALLOWED, "GET or HEAD\n".to_owned()),
         },
         Ok(_) if head.len() < LONGEST_HEAD => return None,
         Ok(_) => (BAD, format!("a head of more than {LONGEST_HEAD} bytes\n")),
     };
+    let length = body.len();
+    let allow = if status == NOT_ALLOWED {
+        "Allow: GET, HEAD\r\n"
+    } else {
+        ""
+    };
     let mut answer = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: {TEXT}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-        body.len()
+        "HTTP/1.1 {status}\r\n{allow}Content-Type: {TEXT}\r\nContent-Length: {length}\r\n\
+         Connection: close\r\n\r\n"
     );
     if request.method != Some("HEAD") {
         answer.push_str(&body);
@@ -132,17 +135,19 @@ fn answer(head: &[u8], stats: &Stats) -> Option<Vec<u8>> {
 }
 
 const BAD: &str = "400 Bad Request";
+const NOT_ALLOWED: &str = "405 Method Not Allowed";
 
 /// Prometheus' format, which a word of complaint is, too.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Whether the target of a request, with a host and a query or without, is where the metrics are.
 fn is_ours(target: &str) -> bool {
+    let (target, _query) = target.split_once('?').unwrap_or((target, ""));
     let path = match target.split_once("://") {
         Some((_, rest)) => rest.find('/').map_or("", |path| &rest[path..]),
         None => target,
     };
-    path.split('?').next() == Some(PATH)
+    path == PATH
 }
 
 #[cfg(test)]
@@ -192,6 +197,8 @@ mod tests {
         check("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n", "200 OK");
         check("GET /metrics?name[]=a HTTP/1.0\r\n\r\n", "200 OK");
         check("GET http://a:1/metrics HTTP/1.1\n\n", "200 OK");
+        check("GET /metrics?of=http://a/ HTTP/1.1\r\n\r\n", "200 OK");
+        check("GET http://a?b=/metrics HTTP/1.1\r\n\r\n", "404 Not Found");
         check("HEAD /metrics HTTP/1.1\r\n\r\n", "200 OK");
         for target in ["/", "*", "/metrics/", "/metric", "http://a", "http://a/"] {
             check(&format!("GET {target} HTTP/1.1\r\n\r\n"), "404 Not Found");

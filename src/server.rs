@@ -70,16 +70,13 @@ impl Server {
         if listeners.is_empty() {
             return Ok(None);
         }
-        info!(
-            "listening on the {} sockets that were passed in",
-            listeners.len()
-        );
+        info!("sockets that were passed in: {}", listeners.len());
         Self::new(listeners, config).map(Some)
     }
 
     fn new(listeners: Vec<Listener>, config: &Config) -> io::Result<Self> {
         let poll = Poll::new().map_err(|e| context("cannot make a poll", &e))?;
-        let bind = |address| Listener::bind(address, SCRAPES as u32, false);
+        let bind = |address| Listener::bind(address, config.backlog, false);
         let metrics = config.metrics.as_ref().map(bind).transpose()?;
         for (key, listener) in listeners.iter().chain(&metrics).enumerate() {
             listener
@@ -272,12 +269,12 @@ impl System for Sockets {
     }
 
     fn close_queue(&mut self, listener: &Listener) -> io::Result<Option<Duration>> {
-        let handshakes = listener.close_queue()?;
-        if handshakes.is_none() {
-            // Not closed by the close of ours, so epoll would go on to report it.
-            listener.deregister(self.0.registry())?;
-        }
-        Ok(handshakes)
+        listener.close_queue()
+    }
+
+    fn forget(&mut self, listener: &Listener) {
+        // Of a socket that others have, too, the end of ours would not do: epoll would go on.
+        let _ = listener.deregister(self.0.registry());
     }
 
     fn rearm(&mut self, key: usize, listener: &Listener) -> io::Result<()> {

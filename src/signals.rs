@@ -45,7 +45,7 @@ const APART: Duration = Duration::from_millis(5);
 pub(crate) struct Signals {
     delivery: SignalDelivery<UnixStream, SignalOnly>,
     /// Whether the next signal that shuts down ends the process, with 128 and its number, from
-    /// within the handler: that needs no turn, so it works whatever the server is doing.
+    /// within the handler: once the first was heard, that works whatever the server is doing.
     is_final: Arc<AtomicBool>,
     final_from: Option<Moment>,
     finals: [SigId; 2],

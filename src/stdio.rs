@@ -23,6 +23,8 @@ pub(crate) struct Lines<S> {
     room: Option<(Poll, Events)>,
     /// Since the last line that was written; counted if it is to be said.
     dropped: u64,
+    /// Whether the last line that was begun has no end: a disk is full, and later it is not.
+    is_torn: bool,
     told: Option<Told>,
 }
 
@@ -35,6 +37,7 @@ impl<S: Write + AsRawFd> Lines<S> {
             room: watch(stream.as_raw_fd()).ok(),
             stream,
             dropped: 0,
+            is_torn: false,
             told: None,
         }
     }
@@ -61,6 +64,24 @@ impl<S: Write + AsRawFd> Lines<S> {
     }
 }
 
+impl<S: Write> Lines<S> {
+    /// As `write_all`, and notes what it leaves behind.
+    fn put(&mut self, lines: &[u8]) -> bool {
+        let mut rest = lines;
+        while !rest.is_empty() {
+            match self.stream.write(rest) {
+                Ok(n @ 1..) => rest = rest.get(n..).unwrap_or_default(),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                _ => break,
+            }
+        }
+        if rest.len() < lines.len() {
+            self.is_torn = !rest.is_empty();
+        }
+        rest.is_empty()
+    }
+}
+
 fn watch(fd: RawFd) -> io::Result<(Poll, Events)> {
     let poll = Poll::new()?;
     SourceFd(&fd).register(poll.registry(), Token(0), Interest::WRITABLE)?;
@@ -74,8 +95,9 @@ impl<S: Write + AsRawFd> Write for Lines<S> {
             Some(told) if self.dropped > 0 => told(self.dropped),
             _ => String::new(),
         };
-        let lines = [dropped.as_bytes(), line].concat();
-        if self.has_room() && self.stream.write_all(&lines).is_ok() {
+        let end: &[u8] = if self.is_torn { b"\n" } else { b"" };
+        let lines = [end, dropped.as_bytes(), line].concat();
+        if self.has_room() && self.put(&lines) {
             let _ = self.stream.flush();
             self.dropped = 0;
         } else if self.told.is_some() {

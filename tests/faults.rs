@@ -248,6 +248,35 @@ fn a_log_of_objects_has_nothing_else() {
     }
 }
 
+/// A line that has no end, as a disk was full, does not spoil the next.
+#[cfg(feature = "json")]
+#[test]
+fn a_torn_line_spoils_no_other() {
+    if !util::have("prlimit") {
+        return;
+    }
+    let log = TempPath::new("torn");
+    let mut command = Command::new("prlimit");
+    command.args(["--fsize=1000:100000", BINARY, "-v", "--log-format", "json"]);
+    command.args(["--listen", "127.0.0.1:0"]);
+    let file = std::fs::File::create(&log.0).unwrap();
+    let server = Server::spawn(1, command.stderr(file));
+    (0..10).for_each(|_| server.assert_serves());
+    assert_eq!(read(&log).len(), 1000);
+    let pid = server.pid().to_string();
+    util::output(Command::new("prlimit").args(["--pid", &pid, "--fsize=100000:100000"]));
+    (0..10).for_each(|_| server.assert_serves());
+    drop(server);
+    let is_whole = |line: &&str| serde_json::from_str::<serde_json::Value>(line).is_ok();
+    let log = read(&log);
+    assert_eq!(
+        log.lines().filter(|line| !is_whole(line)).count(),
+        1,
+        "{log}"
+    );
+    assert!(log.contains(" lines were dropped here"), "{log}");
+}
+
 /// What a server has logged whose log nobody has read for a while.
 fn half_read_log(options: &[&str]) -> String {
     let (reader, writer) = UnixStream::pair().unwrap();

@@ -245,6 +245,21 @@ fn slow_requests_keep_nobody() {
     server.assert_descriptors_return_to(base);
 }
 
+/// Of those who come all at once, and have asked, nobody makes room unanswered.
+#[test]
+fn a_burst_is_answered() {
+    let (server, metrics) = watched(&[]);
+    server.signal("STOP");
+    let mut scrapers: Vec<_> = (0..200).map(|_| connect(metrics)).collect();
+    scrapers
+        .iter_mut()
+        .for_each(|scraper| scraper.write_all(REQUEST).unwrap());
+    server.signal("CONT");
+    for scraper in scrapers {
+        assert!(ask(scraper, b"").0.starts_with("HTTP/1.1 200 OK"));
+    }
+}
+
 /// One that is slow for too long is closed, though bytes trickle.
 #[test]
 fn a_request_has_five_seconds() {

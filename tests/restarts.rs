@@ -60,14 +60,13 @@ fn sockets_that_are_passed_in_are_used() {
     }
     assert!(path.0.exists(), "the file is the manager's");
     let log = std::fs::read_to_string(&log.0).unwrap();
-    assert!(log.contains("listening on the 2 sockets"), "{log}");
+    assert!(log.contains("sockets that were passed in: 2"), "{log}");
     assert!(log.contains("echoed 2"), "{log}");
     // Nobody serves now, but whoever comes can wait for the next.
     assert!(TcpStream::connect(tcp.local_addr().unwrap()).is_ok());
 }
 
-/// Who is in the queue when one server ends is served by the next, and who is connected by the one
-/// that ends.
+/// Who is connected when a server ends is served by it, and who comes while there is none by the next.
 #[test]
 fn the_queue_outlives_the_server() {
     const CLIENTS: usize = 100;
@@ -83,23 +82,67 @@ fn the_queue_outlives_the_server() {
     let mut flying = first.connect();
     assert_greeted(&mut flying);
     first.signal("TERM");
-    let begun = Instant::now();
-    while !std::fs::read_to_string(&log.0)
-        .unwrap()
-        .contains("shutting down")
-    {
-        assert!(begun.elapsed() < PATIENCE, "it does not hear");
-    }
-    let waiting: Vec<_> = (0..CLIENTS).map(|_| connect(address)).collect();
     flying.write_all(b"in flight").unwrap();
     assert_rest(&mut flying, b"in flight");
     drop(flying);
+    let begun = Instant::now();
     while first.is_running() {
         assert!(begun.elapsed() < PATIENCE, "it does not end");
     }
+    let waiting: Vec<_> = (0..CLIENTS).map(|_| connect(address)).collect();
     let _second = start();
     for (client, seed) in waiting.into_iter().zip(0..) {
         assert_echoes(client, &util::payload(seed, 500));
+    }
+}
+
+/// There may be no manager that keeps the socket, as after systemd-socket-activate, which has become the
+/// server: whoever is in the queue is served before the end then, as room comes free.
+#[test]
+fn a_queue_that_nobody_else_has_is_served() {
+    for most in ["1", "1000"] {
+        let log = TempPath::new("log");
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let spare = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut command = activated(listener, spare, &log);
+        let server = Server::spawn_with(2, command.args(["--max-connections", most]));
+        drop(command); // and with it our copies of the sockets
+        server.signal("STOP");
+        let clients: Vec<_> = (0..50).map(|_| server.connect()).collect();
+        server.signal("TERM");
+        server.signal("CONT");
+        for (client, seed) in clients.into_iter().zip(0..) {
+            assert_echoes(client, &util::payload(seed, 300));
+        }
+        let mut server = server;
+        let begun = Instant::now();
+        while server.is_running() {
+            assert!(begun.elapsed() < PATIENCE / 4, "it does not end");
+        }
+    }
+}
+
+/// Whether accept4 waits is a property that all who have the socket share, and each can change.
+#[test]
+fn a_socket_that_others_make_block_does_not_block_it() {
+    let log = TempPath::new("log");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let spare = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut command = activated(listener.try_clone().unwrap(), spare, &log);
+    let mut server = Server::spawn_with(2, &mut command);
+    let mut before = server.connect();
+    assert_greeted(&mut before);
+    listener.set_nonblocking(false).unwrap();
+    for _ in 0..3 {
+        server.assert_serves(); // each accept is followed by one that finds nobody
+    }
+    before.write_all(b"not forgotten").unwrap();
+    assert_rest(&mut before, b"not forgotten");
+    drop(before);
+    server.signal("TERM");
+    let begun = Instant::now();
+    while server.is_running() {
+        assert!(begun.elapsed() < PATIENCE / 4, "it does not end");
     }
 }
 

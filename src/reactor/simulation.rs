@@ -347,6 +347,11 @@ impl System for Kernel {
         Ok(Some(wait))
     }
 
+    fn forget(&mut self, listener: &SimulatedListener) {
+        let world = &mut *self.0.borrow_mut();
+        world.ready.retain(|ready| *ready != listener.1);
+    }
+
     fn rearm(&mut self, key: usize, listener: &SimulatedListener) -> io::Result<()> {
         let world = &mut *self.0.borrow_mut();
         if world.fault(world.poll_faults) {
@@ -381,7 +386,10 @@ impl SimulatedStream {
         let Self(kernel, id) = self;
         let world = &mut *kernel.0.borrow_mut();
         let key = world.sockets[*id].key;
-        let reported = key.is_some_and(|key| world.reported.contains(&key));
+        let reported = match key {
+            Some(key) => world.reported.contains(&key),
+            None => world.sockets[*id].scraper,
+        };
         assert!(reported, "client {id} was driven by an event of another");
         world.call(*id)?;
         let socket = &mut world.sockets[*id];
@@ -791,7 +799,8 @@ impl Simulation {
         for (key, queue) in world.queues.iter().enumerate() {
             let full = reactor.clients() == reactor.capacity && key != world.metrics();
             let retries = reactor.gate.reopens_at().is_some();
-            let empties = world.grace_ends.is_some() && alarm <= queue.joinable_until;
+            let drains = alarm.is_some() && (world.shared || alarm <= queue.joinable_until);
+            let empties = world.grace_ends.is_some() && drains;
             let waits = !queue.waiting.is_empty() && !queue.dropped;
             let taken_care_of = world.ready.contains(&key) || full || retries || empties;
             assert!(!waits || taken_care_of, "listener {key} is forgotten");

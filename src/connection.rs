@@ -40,7 +40,6 @@ pub(crate) trait Protocol {
     fn handle_half_closed(&mut self, context: &Self::Context);
     fn keep(&mut self, scratch: &[u8]);
     fn wants_to_send(&self) -> bool;
-    fn is_lingering(&self) -> bool;
 }
 
 impl Protocol for Session {
@@ -72,10 +71,6 @@ impl Protocol for Session {
 
     fn wants_to_send(&self) -> bool {
         self.wants_to_send()
-    }
-
-    fn is_lingering(&self) -> bool {
-        self.is_lingering()
     }
 }
 
@@ -222,11 +217,6 @@ impl<S: Stream, P: Protocol> Connection<S, P> {
         }
     }
 
-    /// Whether its echo is out and only the peer's FIN is awaited.
-    pub(crate) fn is_lingering(&self) -> bool {
-        self.session.is_lingering()
-    }
-
     /// Takes the session as far as it goes now. Nothing in `scratch` is needed afterwards.
     pub(crate) fn drive(
         &mut self,
@@ -308,6 +298,13 @@ impl<S: Stream, P: Protocol> Connection<S, P> {
         bytes.received += n as u64;
         self.session.handle_discarded(n, context);
         Ok(())
+    }
+}
+
+impl<S> Connection<S, Session> {
+    /// Whether its echo is out and only the peer's FIN is awaited.
+    pub(crate) fn is_lingering(&self) -> bool {
+        self.session.is_lingering()
     }
 }
 

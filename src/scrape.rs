@@ -98,10 +98,6 @@ impl Protocol for Scrape {
     fn wants_to_send(&self) -> bool {
         matches!(self.0, State::Answering { .. })
     }
-
-    fn is_lingering(&self) -> bool {
-        matches!(self.0, State::Lingering)
-    }
 }
 
 /// The answer to the request that begins so, `None` if its head is not there yet.

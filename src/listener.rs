@@ -159,9 +159,13 @@ impl Listener {
         SourceFd(&self.socket.as_raw_fd()).reregister(registry, token, Interest::READABLE)
     }
 
-    /// Asks for no more edges.
+    /// Asks for no more edges, before it is dropped: that alone would not do where others have the
+    /// socket, too, and it does everywhere else.
     pub(crate) fn deregister(&self, registry: &Registry) -> io::Result<()> {
-        SourceFd(&self.socket.as_raw_fd()).deregister(registry)
+        match self.origin {
+            Origin::Inherited => SourceFd(&self.socket.as_raw_fd()).deregister(registry),
+            Origin::Bound(_) => Ok(()),
+        }
     }
 
     /// Lets nobody new into the queue, and says how long those may take to join it whose handshake

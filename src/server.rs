@@ -273,7 +273,6 @@ impl System for Sockets {
     }
 
     fn forget(&mut self, listener: &Listener) {
-        // Of a socket that others have, too, the end of ours would not do: epoll would go on.
         let _ = listener.deregister(self.0.registry());
     }
 

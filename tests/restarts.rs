@@ -47,17 +47,13 @@ fn sockets_that_are_passed_in_are_used() {
         format!("unix:{}", path.as_str()),
     ];
     let mut command = activated(tcp.try_clone().unwrap(), unix.try_clone().unwrap(), &log);
-    let server = Server::spawn_with(2, command.args(["--listen", "192.0.2.1:1"]));
+    let mut server = Server::spawn_with(2, command.args(["--listen", "192.0.2.1:1"]));
     assert_eq!(server.addresses, expected);
     server.assert_serves();
     assert_echoes(connect_unix(&path), b"by the other");
 
     server.signal("TERM");
-    let mut server = server;
-    let start = Instant::now();
-    while server.is_running() {
-        assert!(start.elapsed() < PATIENCE, "it does not end");
-    }
+    server.end_within(PATIENCE);
     assert!(path.0.exists(), "the file is the manager's");
     let log = std::fs::read_to_string(&log.0).unwrap();
     assert!(log.contains("sockets that were passed in: 2"), "{log}");
@@ -85,10 +81,7 @@ fn the_queue_outlives_the_server() {
     flying.write_all(b"in flight").unwrap();
     assert_rest(&mut flying, b"in flight");
     drop(flying);
-    let begun = Instant::now();
-    while first.is_running() {
-        assert!(begun.elapsed() < PATIENCE, "it does not end");
-    }
+    first.end_within(PATIENCE);
     let waiting: Vec<_> = (0..CLIENTS).map(|_| connect(address)).collect();
     let _second = start();
     for (client, seed) in waiting.into_iter().zip(0..) {
@@ -105,7 +98,7 @@ fn a_queue_that_nobody_else_has_is_served() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let spare = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut command = activated(listener, spare, &log);
-        let server = Server::spawn_with(2, command.args(["--max-connections", most]));
+        let mut server = Server::spawn_with(2, command.args(["--max-connections", most]));
         drop(command); // and with it our copies of the sockets
         server.signal("STOP");
         let clients: Vec<_> = (0..50).map(|_| server.connect()).collect();
@@ -114,11 +107,7 @@ fn a_queue_that_nobody_else_has_is_served() {
         for (client, seed) in clients.into_iter().zip(0..) {
             assert_echoes(client, &util::payload(seed, 300));
         }
-        let mut server = server;
-        let begun = Instant::now();
-        while server.is_running() {
-            assert!(begun.elapsed() < PATIENCE / 4, "it does not end");
-        }
+        server.end_within(PATIENCE / 4);
     }
 }
 
@@ -140,10 +129,7 @@ fn a_socket_that_others_make_block_does_not_block_it() {
     assert_rest(&mut before, b"not forgotten");
     drop(before);
     server.signal("TERM");
-    let begun = Instant::now();
-    while server.is_running() {
-        assert!(begun.elapsed() < PATIENCE / 4, "it does not end");
-    }
+    server.end_within(PATIENCE / 4);
 }
 
 /// Under load no exchange goes wrong, whether the next server begins when the last has ended, or

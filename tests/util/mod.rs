@@ -164,11 +164,15 @@ impl Server {
         self.child.try_wait().unwrap().is_none()
     }
 
+    /// How it ended by itself, within this time.
+    pub fn end_within(&mut self, patience: Duration) -> ExitStatus {
+        // If it does not, the end of `self` ends it, and what it runs in.
+        status_within(patience, &mut self.child).unwrap_or_else(|| panic!("it does not end"))
+    }
+
     /// How it ended by itself, and what it said on a piped stderr.
     pub fn end(mut self) -> (ExitStatus, String) {
-        // If it does not, the end of `self` ends it, and what it runs in.
-        let status =
-            status_within(PATIENCE, &mut self.child).unwrap_or_else(|| panic!("it does not end"));
+        let status = self.end_within(PATIENCE);
         let mut said = String::new();
         if let Some(mut stderr) = self.child.stderr.take() {
             stderr.read_to_string(&mut said).unwrap();

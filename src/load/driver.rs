@@ -11,6 +11,7 @@ use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use super::alarm::Alarm;
 use super::connection::{Connection, Progress, Ready};
 use super::exchange::{Exchange, Expected, Wrong};
 use super::payload::Payloads;
@@ -21,7 +22,7 @@ use super::source::{Source, bind};
 use super::target::Target;
 use crate::address::Address;
 use crate::deadlines::{Deadlines, Kind, Moment, Timer, Timers};
-use crate::signals::{self, Request, Signals};
+use crate::signals::{Request, Signals};
 
 /// Events taken from one poll, and connections opened in one turn, before the others have theirs.
 const EVENTS_PER_TURN: usize = 256;
@@ -52,6 +53,7 @@ pub struct Options {
 pub struct Load {
     poll: Poll,
     events: Events,
+    alarm: Alarm,
     signals: Option<Signals>,
     targets: Vec<Target>,
     sources: Vec<Source>,
@@ -105,8 +107,10 @@ impl Load {
     pub fn new(options: Options) -> io::Result<Self> {
         let targets = options.targets.iter().map(Target::resolve);
         let start = Instant::now();
+        let poll = Poll::new()?;
         Ok(Self {
-            poll: Poll::new()?,
+            alarm: Alarm::new(poll.registry())?,
+            poll,
             events: Events::with_capacity(EVENTS_PER_TURN),
             signals: None,
             targets: targets.collect::<io::Result<_>>()?,
@@ -195,33 +199,22 @@ impl Load {
     /// The poll is broken, or the system has no descriptor or no port left and nothing is under way
     /// that will leave one. What is wrong with one connection is in the [record](Self::record).
     pub fn turn(&mut self, timeout: Duration) -> io::Result<bool> {
-        let alarm = self.begin()?;
+        let next = self.begin()?;
         if self.schedule.stage() == Stage::Over {
             self.ended.get_or_insert(self.start.elapsed());
             self.record.given_up += self.slab.len() as u64;
             self.slab.clear();
             return Ok(false);
         }
-        let now = self.now();
-        let signals = self.signals.as_ref().and_then(Signals::alarm);
-        let alarms = [alarm, self.deadlines.next(), signals]
-            .into_iter()
-            .flatten();
-        let timeout = alarms
-            .map(|at| now.until(at))
-            .min()
-            .unwrap_or(timeout)
-            .min(timeout);
+        let timeout = self.wait_until(next)?.min(timeout);
         let interrupted = match self.poll.poll(&mut self.events, Some(timeout)) {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => true,
             polled => polled.map(|()| false)?,
         };
         self.handle_signals(interrupted);
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
-        for event in events
-            .iter()
-            .filter(|event| event.token() != signals::TOKEN)
-        {
+        // Those of the signals and of the alarm are nobody's.
+        for event in &events {
             let ready = Ready {
                 readable: event.is_readable(),
                 fin: event.is_read_closed(),
@@ -233,6 +226,20 @@ impl Load {
         self.expire();
         self.mark();
         Ok(true)
+    }
+
+    /// How long the poll may sleep, if it is the alarm that wakes it for what is `next` to begin.
+    fn wait_until(&mut self, next: Option<Moment>) -> io::Result<Duration> {
+        let now = self.now();
+        if let Some(at) = next {
+            if at <= now {
+                return Ok(Duration::ZERO);
+            }
+            self.alarm.set(at, now)?;
+        }
+        let signals = self.signals.as_ref().and_then(Signals::alarm);
+        let due = [self.deadlines.next(), signals].into_iter().flatten().min();
+        Ok(due.map_or(Duration::MAX, |at| now.until(at)))
     }
 
     fn handle_signals(&mut self, interrupted: bool) {

@@ -5,6 +5,7 @@
 //! says what a connection wants and what is wrong with it, neither with a socket or a clock; and the
 //! [`Load`], which polls and moves the bytes.
 
+mod alarm;
 pub mod cli;
 mod connection;
 mod driver;

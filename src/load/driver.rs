@@ -9,11 +9,11 @@ use mio::event::Source as _;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{SockAddr, Socket, Type};
 
 use super::alarm::Alarm;
 use super::connection::{Connection, Progress, Ready};
-use super::exchange::{Exchange, Expected, Wrong};
+use super::exchange::{Exchange, Expected, Phase, Wrong};
 use super::payload::Payloads;
 use super::record::{Point, Record};
 use super::room::Room;
@@ -24,9 +24,10 @@ use crate::address::Address;
 use crate::deadlines::{Deadlines, Kind, Moment, Timer, Timers};
 use crate::signals::{Request, Signals};
 
-/// Events taken from one poll, and connections opened in one turn, before the others have theirs.
+/// Events taken from one poll, and connections opened in one turn, before the others have theirs. An
+/// exchange takes two events at least, so a closed loop gets to as many at once as it shall have.
 const EVENTS_PER_TURN: usize = 256;
-const OPENS_PER_TURN: usize = 64;
+const OPENS_PER_TURN: usize = 256;
 
 /// How much is sent or received in one call, in bytes.
 const SCRATCH: usize = 64 << 10;
@@ -81,6 +82,8 @@ struct Client {
     timer: Timer,
     role: Role,
     target: u32,
+    /// Which of the target's addresses it tries.
+    address: u16,
     /// When it was meant to begin, when it did, and when its phase did.
     meant: Moment,
     began: Moment,
@@ -105,7 +108,9 @@ impl Load {
     /// # Errors
     /// One line: a target that does not resolve, or no descriptor left.
     pub fn new(options: Options) -> io::Result<Self> {
-        let targets = options.targets.iter().map(Target::resolve);
+        let resolve = |address| Target::resolve(address, &options.sources);
+        let targets = options.targets.iter().map(resolve);
+        let targets = targets.collect::<io::Result<_>>()?;
         let start = Instant::now();
         let poll = Poll::new()?;
         Ok(Self {
@@ -113,7 +118,7 @@ impl Load {
             poll,
             events: Events::with_capacity(EVENTS_PER_TURN),
             signals: None,
-            targets: targets.collect::<io::Result<_>>()?,
+            targets,
             sources: options.sources,
             expected: Expected {
                 greeting: options.greeting,
@@ -150,7 +155,7 @@ impl Load {
     /// # Errors
     /// As getrlimit(2); or that is less than the plan holds and has under way.
     pub fn room(&self) -> io::Result<Room> {
-        let targets: Vec<&SockAddr> = self.targets.iter().map(|target| &target.address).collect();
+        let targets: Vec<&SockAddr> = self.targets.iter().map(Target::address).collect();
         let room = Room::find(&targets, &self.sources)?;
         let needed = self.schedule.needs();
         if needed > room.connections {
@@ -294,78 +299,90 @@ impl Load {
     /// Opens a connection. `false`: not now.
     fn open(&mut self, role: Role, meant: Moment) -> io::Result<bool> {
         let id = self.record.opened;
-        let place = (id % self.targets.len() as u64) as usize;
-        let target = &self.targets[place];
-        let domain = target.address.domain();
+        let target = (id % self.targets.len() as u64) as usize;
         // An open loop may have more under way than there is room for: it is late then, not over.
         let may_wait = role == Role::Churning && self.counts.churning > 0;
-        let socket = match Socket::new(domain, Type::STREAM.nonblocking().cloexec(), None) {
-            Err(e) if may_wait && e.raw_os_error() == Some(libc::EMFILE) => return Ok(false),
-            socket => socket?,
-        };
-        if domain != Domain::UNIX {
-            bind(
-                &socket,
-                &self.sources,
-                domain,
-                id / self.targets.len() as u64,
-            )?;
-        }
         let now = self.now();
-        let connected = match socket.connect(&target.address) {
-            Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => Ok(()),
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => match self.queue_is_full(now) {
-                Some(timed_out) => Err(timed_out),
-                None => return Ok(false),
-            },
-            Err(e) if may_wait && e.kind() == io::ErrorKind::AddrNotAvailable => return Ok(false),
-            // The system's, not the connection's: with the next it would be the same.
-            Err(e) if e.kind() == io::ErrorKind::AddrNotAvailable => {
-                return Err(io::Error::new(
-                    e.kind(),
-                    "no local port is left; see --source",
-                ));
-            }
-            connected => connected,
+        let Some((socket, connected)) = self.connect(id, target, may_wait)? else {
+            return Ok(false);
         };
-        self.full_since = None;
         self.record.open_one();
         self.expected.opened = self.record.opened;
         self.record.latest = self.record.latest.max(meant.until(now));
-        let client = Client {
+        let key = self.slab.insert(Client {
             connection: Connection {
                 socket,
                 exchange: Exchange::new(id, &self.expected),
             },
             timer: Timer::IDLE,
             role,
-            target: place as u32,
+            target: target as u32,
+            address: self.targets[target].current(),
             meant,
             began: now,
             since: now,
-        };
-        let key = self.slab.insert(client);
+        });
         *self.count(role) += 1;
         self.deadlines.set(&mut self.slab, Kind::Echo, key, now);
-        let client = &self.slab[key];
+        self.register(key, connected);
+        Ok(true)
+    }
+
+    /// A socket for connection `id`, and how its connect went so far. `None`: not now.
+    ///
+    /// # Errors
+    /// The system's, not the connection's: with the next it would be the same.
+    fn connect(
+        &mut self,
+        id: u64,
+        target: usize,
+        may_wait: bool,
+    ) -> io::Result<Option<(Socket, io::Result<()>)>> {
+        let address = self.targets[target].address();
+        let domain = address.domain();
+        let socket = match Socket::new(domain, Type::STREAM.nonblocking().cloexec(), None) {
+            Err(e) if may_wait && e.raw_os_error() == Some(libc::EMFILE) => return Ok(None),
+            socket => socket?,
+        };
+        let turn = id / self.targets.len() as u64;
+        bind(&socket, &self.sources, domain, turn)?;
+        let connected = match socket.connect(address) {
+            Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => match self.queue_is_full() {
+                Some(timed_out) => Err(timed_out),
+                None => return Ok(None),
+            },
+            Err(e) if e.kind() == io::ErrorKind::AddrNotAvailable => {
+                if may_wait {
+                    return Ok(None);
+                }
+                let name = &self.targets[target].name;
+                let why = format!("cannot connect to {name}: no local address or port is left");
+                return Err(io::Error::new(e.kind(), format!("{why}; see --source")));
+            }
+            connected => connected,
+        };
+        self.full_since = None;
+        Ok(Some((socket, connected)))
+    }
+
+    fn register(&mut self, key: usize, connected: io::Result<()>) {
+        let connection = &self.slab[key].connection;
         let registered = connected.and_then(|()| {
             let both = Interest::READABLE | Interest::WRITABLE;
-            SourceFd(&client.connection.socket.as_raw_fd()).register(
-                self.poll.registry(),
-                Token(key),
-                both,
-            )
+            let descriptor = connection.socket.as_raw_fd();
+            SourceFd(&descriptor).register(self.poll.registry(), Token(key), both)
         });
         if let Err(e) = registered {
-            let wrong = client.connection.exchange.handle_error(&e);
-            self.close(key, Err(wrong));
+            let wrong = connection.exchange.handle_error(&e);
+            self.fail(key, wrong);
         }
-        Ok(true)
     }
 
     /// A Unix socket's queue is full. There is no connection yet that could time out, so this says
     /// when the one to be has waited for long enough.
-    fn queue_is_full(&mut self, now: Moment) -> Option<io::Error> {
+    fn queue_is_full(&mut self) -> Option<io::Error> {
+        let now = self.now();
         let waited = self.full_since.get_or_insert(now).until(now);
         let is_over = self.timeout > Duration::ZERO && waited >= self.timeout;
         let why = "the server's queue was full all the time";
@@ -411,6 +428,9 @@ impl Load {
             if client.connection.exchange.phase() != before {
                 self.record.phase(before, client.since.until(now));
                 client.since = now;
+                if before == Phase::Connect {
+                    self.targets[client.target as usize].handle_connected();
+                }
             }
             if client.connection.exchange.is_greeted() {
                 self.handle_greeted(key, now);
@@ -418,7 +438,8 @@ impl Load {
             match progress {
                 Progress::More => {}
                 Progress::Waiting => return,
-                Progress::Done(done) => return self.close(key, done),
+                Progress::Done(Ok(())) => return self.close(key, Ok(())),
+                Progress::Done(Err(wrong)) => return self.fail(key, wrong),
             }
         }
     }
@@ -446,9 +467,35 @@ impl Load {
     fn expire(&mut self) {
         let now = self.now();
         while let Some((_, key)) = self.deadlines.expired(now) {
-            let wrong = self.slab[key].connection.exchange.handle_timeout();
+            let client = &self.slab[key];
+            let wrong = client.connection.exchange.handle_timeout();
+            if client.connection.exchange.phase() == Phase::Connect {
+                // There is no time left for this one, but for those behind it.
+                self.targets[client.target as usize].fall_back(client.address);
+            }
             self.close(key, Err(wrong));
         }
+    }
+
+    /// Closes a connection that went wrong, unless its target has another address to try.
+    fn fail(&mut self, key: usize, wrong: Wrong) {
+        let Client {
+            connection,
+            address,
+            target,
+            ..
+        } = &self.slab[key];
+        let (id, target) = (connection.exchange.id(), *target as usize);
+        let is_connecting = connection.exchange.phase() == Phase::Connect;
+        if is_connecting && self.targets[target].fall_back(*address) {
+            if let Ok(Some((socket, connected))) = self.connect(id, target, true) {
+                let client = &mut self.slab[key];
+                client.connection.socket = socket;
+                client.address = self.targets[target].current();
+                return self.register(key, connected);
+            }
+        }
+        self.close(key, Err(wrong));
     }
 
     /// The only place where a connection leaves the slab.

@@ -5,7 +5,7 @@ use std::fmt;
 use socket2::{Domain, SockAddr};
 
 use super::driver::ENTRY_BYTES;
-use super::source::Source;
+use super::source::{Source, fitting};
 use crate::limits::Capacity;
 
 /// How many connections fit, and what would have to be raised for more.
@@ -67,8 +67,7 @@ fn ports(targets: &[&SockAddr], sources: &[Source]) -> Option<Room> {
 
 /// How many local addresses can connect to this target; without a choice of ours, one.
 fn addresses(target: &SockAddr, sources: &[Source]) -> u128 {
-    let is_v4 = target.domain() == Domain::IPV4;
-    let fitting = sources.iter().filter(|source| source.is_ipv4() == is_v4);
+    let fitting = fitting(sources, target.domain());
     let count: u128 = fitting.map(|source| source.count().min(1 << 64)).sum();
     count.clamp(1, 1 << 64)
 }

@@ -5,7 +5,8 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::{IpBindAddressNoPort, SetUsize};
 use socket2::{Domain, Socket};
 
 /// An address or a network of them, as in `127.0.0.0/8`.
@@ -77,12 +78,6 @@ impl Source {
         self.count
     }
 
-    /// Whether it can reach a target of that family.
-    #[must_use]
-    pub fn is_ipv4(&self) -> bool {
-        self.is_v4
-    }
-
     /// One of them; every one has its turn.
     #[must_use]
     pub fn address(&self, turn: u64) -> IpAddr {
@@ -95,6 +90,18 @@ impl Source {
     }
 }
 
+/// Whether one can connect from one of the sources to an address of that domain. Without a choice the
+/// kernel has one, and a Unix socket needs none.
+pub(super) fn fits(sources: &[Source], domain: Domain) -> bool {
+    sources.is_empty() || domain == Domain::UNIX || fitting(sources, domain).next().is_some()
+}
+
+/// The sources of that domain's family.
+pub(super) fn fitting(sources: &[Source], domain: Domain) -> impl Iterator<Item = &Source> + Clone {
+    let is_v4 = domain == Domain::IPV4;
+    sources.iter().filter(move |source| source.is_v4 == is_v4)
+}
+
 /// Gives the socket its local address. The port is chosen at connect, when the kernel knows the
 /// target: a port is then taken for one target only, and each has all of them.
 pub(super) fn bind(
@@ -103,20 +110,45 @@ pub(super) fn bind(
     domain: Domain,
     turn: u64,
 ) -> io::Result<()> {
-    let is_v4 = domain == Domain::IPV4;
-    let fitting = sources.iter().filter(|source| source.is_ipv4() == is_v4);
-    let count = fitting.clone().count() as u64;
-    if count == 0 {
+    if domain == Domain::UNIX {
         return Ok(());
     }
-    let source = fitting.clone().nth((turn % count) as usize);
-    let Some(source) = source else { return Ok(()) };
+    take_any_port(socket);
+    let fitting = fitting(sources, domain);
+    let count = fitting.clone().count() as u64;
+    let place = turn.checked_rem(count).map(|place| place as usize);
+    let Some(source) = place.and_then(|place| fitting.clone().nth(place)) else {
+        return Ok(()); // no choice of ours
+    };
     setsockopt(socket, IpBindAddressNoPort, &true)?;
     let address = source.address(turn / count);
     socket
         .bind(&SocketAddr::new(address, 0).into())
         .map_err(|e| io::Error::new(e.kind(), format!("cannot connect from {address}: {e}")))
 }
+
+/// connect(2) looks for a port among the even ones first, and among the odd ones if all those are
+/// taken: beside 15,000 connections it looks at 14,000 in vain, for 0.7 ms each time. Where the range is
+/// the socket's own, it goes round all of them (Linux 6.8; before 6.3 there is no such option). It is
+/// a saving and no more, so it may fail.
+fn take_any_port(socket: &Socket) {
+    // The highest and the lowest. What is outside of net.ipv4.ip_local_port_range has no effect.
+    const RANGE: usize = 65_535 << 16 | 1;
+    let _ = setsockopt(socket, LocalPortRange, &RANGE);
+}
+
+#[derive(Clone, Copy, Debug)]
+struct LocalPortRange;
+
+// IP_LOCAL_PORT_RANGE(2const), which libc does not name yet.
+const IP_LOCAL_PORT_RANGE: libc::c_int = 51;
+nix::setsockopt_impl!(
+    LocalPortRange,
+    libc::IPPROTO_IP,
+    IP_LOCAL_PORT_RANGE,
+    usize,
+    SetUsize
+);
 
 #[cfg(test)]
 mod tests {

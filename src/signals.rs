@@ -81,6 +81,12 @@ impl Signals {
         Vec::new()
     }
 
+    /// From here on nobody hears any more, so the next signal that shuts down ends the process.
+    #[cfg(feature = "load")]
+    pub(crate) fn stop_hearing(&self) {
+        self.is_final.store(true, Ordering::Relaxed);
+    }
+
     fn requests(&mut self, now: Moment) -> Vec<Request> {
         let request = |signal: c_int| match signal {
             SIGTERM | SIGINT => Request::ShutDown,

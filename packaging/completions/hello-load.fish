@@ -10,8 +10,8 @@ complete -c hello-load -l greeting -d 'What the servers send first, escaped as f
 complete -c hello-load -l timeout -d 'How long an exchange may take; 0 for ever' -r
 complete -c hello-load -l html -d 'The report as a page with charts' -r -F
 complete -c hello-load -l seed -d 'Makes the payloads the same as in another run' -r
-complete -c hello-load -l fail-if -d 'Exit with 3 if this is so, as in p99>50ms, echo.p50>1ms, rate<10k, wrong>0; repeatable' -r
-complete -c hello-load -l check -d 'One exchange, silent if it is right: for health checks'
+complete -c hello-load -l fail-if -d 'Exit with 3 if this is so, as in p99>50ms, echo.p50>=1ms, rate<10k, wrong>0; repeatable' -r
+complete -c hello-load -l check -d 'One exchange with each, silent if it is right: for health checks'
 complete -c hello-load -l json -d 'The report as one JSON object'
 complete -c hello-load -s h -l help -d 'Print help'
 complete -c hello-load -s V -l version -d 'Print version'

@@ -1,16 +1,21 @@
 //! The load client: parse, run, report, exit code.
 
+use std::fs::File;
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use hello_echo::load::cli::{self, Request};
 use hello_echo::load::report::Report;
-use hello_echo::load::{Load, Stage, html};
+use hello_echo::load::{Load, html};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// How often progress is shown.
 const TICK: Duration = Duration::from_millis(100);
+
+/// How finely.
+const STEPS: u64 = 10_000;
 
 fn main() -> ExitCode {
     let request = cli::parse(std::env::args_os()).unwrap_or_else(|e| e.exit());
@@ -29,18 +34,19 @@ fn run(request: &Request) -> io::Result<bool> {
     let _ = hello_echo::raise_descriptor_limit();
     let mut load = Load::new(request.options.clone())?;
     let room = load.room()?;
+    // That it cannot be written is better known before the run.
+    let mut html = request.html.as_ref().map(create).transpose()?;
     if !request.check {
         let _ = writeln!(io::stderr(), "{room}");
     }
     load.catch_signals()?;
-    let bar = progress_bar(request);
-    while load.turn(TICK)? {
-        show(&bar, &load);
-    }
-    bar.finish_and_clear();
+    let began = SystemTime::now();
+    let ended = follow(&mut load, &progress_bar(request));
     let report = Report {
         record: load.record(),
         elapsed: load.elapsed(),
+        began,
+        line: &request.line,
         targets: request
             .options
             .targets
@@ -50,40 +56,50 @@ fn run(request: &Request) -> io::Result<bool> {
         seed: request.seed,
         rate: request.options.plan.rate,
         is_cut_short: load.is_cut_short(),
+        error: ended.as_ref().err().map(ToString::to_string),
     };
-    say(request, &report)?;
-    let complaints: Vec<String> = request
-        .fail_if
-        .iter()
-        .filter_map(|condition| condition.complaint(&report))
-        .collect();
+    if report.record.opened > 0 || ended.is_ok() {
+        say(request, &report)?;
+        if let Some((file, name)) = &mut html {
+            let page = html::page(&report);
+            let written = file.write_all(page.as_bytes());
+            written.map_err(|e| context("cannot write", name, &e))?;
+        }
+    }
+    ended?;
+    let conditions = request.fail_if.iter();
+    let complaints: Vec<String> = conditions.filter_map(|c| c.complaint(&report)).collect();
     for complaint in &complaints {
         let _ = writeln!(io::stderr(), "hello-load: {complaint}");
     }
     // A check that was cut short has found nothing out.
-    let is_checked = !request.check || report.record.right > 0;
+    let is_checked = !request.check || !report.is_cut_short;
     Ok(report.record.wrongs() == 0 && complaints.is_empty() && is_checked)
 }
 
+fn create(name: &PathBuf) -> io::Result<(File, &Path)> {
+    let file = File::create(name).map_err(|e| context("cannot write", name, &e))?;
+    Ok((file, name))
+}
+
+fn context(what: &str, name: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what} {}: {error}", name.display()))
+}
+
 fn say(request: &Request, report: &Report<'_>) -> io::Result<()> {
-    if let Some(file) = &request.html {
-        std::fs::write(file, html::page(report)).map_err(|e| {
-            io::Error::new(e.kind(), format!("cannot write {}: {e}", file.display()))
-        })?;
-    }
     if request.json {
-        writeln!(io::stdout(), "{}", report.json())
-    } else if request.check {
-        for described in &report.record.described {
-            let _ = writeln!(io::stderr(), "hello-load: {described}");
-        }
-        if report.is_cut_short && report.record.right == 0 {
-            let _ = writeln!(io::stderr(), "hello-load: cut short by a signal");
-        }
-        Ok(())
-    } else {
-        write!(io::stdout(), "{report}")
+        return writeln!(io::stdout(), "{}", report.json());
     }
+    if !request.check {
+        return write!(io::stdout(), "{report}");
+    }
+    for described in &report.record.described {
+        let _ = writeln!(io::stderr(), "hello-load: {described}");
+    }
+    if report.is_cut_short && report.error.is_none() {
+        let _ = writeln!(io::stderr(), "hello-load: cut short by a signal");
+    }
+    Ok(())
 }
 
 /// On a terminal; elsewhere nothing is drawn.
@@ -91,30 +107,54 @@ fn progress_bar(request: &Request) -> ProgressBar {
     if request.check {
         return ProgressBar::hidden();
     }
-    let plan = &request.options.plan;
-    let template = "{wide_bar} {msg} {eta} left";
-    let bar = match (plan.exchanges, plan.duration) {
-        (_, Some(duration)) => ProgressBar::new(duration.as_millis() as u64),
-        (exchanges, None) => ProgressBar::new(exchanges.unwrap_or(0).saturating_add(plan.hold)),
-    };
-    if let Ok(style) = ProgressStyle::with_template(template) {
+    let bar = ProgressBar::new(STEPS);
+    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {msg} {eta} left") {
         bar.set_style(style);
     }
     bar
 }
 
-fn show(bar: &ProgressBar, load: &Load) {
-    let record = load.record();
-    let done = record.right + record.wrongs();
-    let stage = match load.stage() {
-        Stage::Ramp => "opening",
-        Stage::Churn => "exchanging",
-        Stage::Finish | Stage::Over => "finishing",
-    };
-    bar.set_position(load.position());
-    let rate = done as f64 / load.elapsed().as_secs_f64().max(1e-9);
-    let (open, wrong) = (record.open(), record.wrongs());
-    bar.set_message(format!(
-        "{stage}: {open} open, {done} done, {rate:.0}/s, {wrong} wrong,"
-    ));
+/// Runs it to its end, and shows how it goes: what is left is left of the stage that it is in.
+fn follow(load: &mut Load, bar: &ProgressBar) -> io::Result<()> {
+    let mut shown = load.stage();
+    let mut pace = Pace::default();
+    while load.turn(TICK)? {
+        if load.stage() != shown {
+            shown = load.stage();
+            bar.reset();
+        }
+        bar.set_position((load.progress() * STEPS as f64) as u64);
+        let record = load.record();
+        let done = record.right + record.wrongs();
+        let (stage, open, wrong) = (shown.name(), record.open(), record.wrongs());
+        let rate = pace.of(done, load.elapsed());
+        bar.set_message(format!(
+            "{stage}: {open} open, {done} done, {rate:.0}/s, {wrong} wrong,"
+        ));
+    }
+    bar.finish_and_clear();
+    Ok(())
+}
+
+/// What was done in the second before.
+#[derive(Default)]
+struct Pace {
+    since: Duration,
+    done: u64,
+    rate: f64,
+}
+
+impl Pace {
+    fn of(&mut self, done: u64, now: Duration) -> f64 {
+        let seconds = now.saturating_sub(self.since).as_secs_f64();
+        let rate = (done - self.done) as f64 / seconds.max(1e-9);
+        if seconds >= 1.0 {
+            (self.since, self.done, self.rate) = (now, done, rate);
+        }
+        if self.since.is_zero() {
+            rate
+        } else {
+            self.rate
+        }
+    }
 }

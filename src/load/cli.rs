@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use super::report::Condition;
+use super::condition::Condition;
 use super::{Options, Payloads, Plan, Source};
 use crate::address::Address;
 use crate::cli::unescape;
@@ -18,6 +18,8 @@ use crate::config::MAX_MESSAGE;
 pub struct Request {
     /// The run.
     pub options: Options,
+    /// The command line, as a shell takes it.
+    pub line: String,
     /// What its payloads are made from.
     pub seed: u64,
     /// One exchange, and no word if it is right.
@@ -38,11 +40,13 @@ pub struct Request {
 pub fn parse(
     line: impl IntoIterator<Item = impl Into<OsString> + Clone>,
 ) -> clap::error::Result<Request> {
-    let mut matches = command().try_get_matches_from(line)?;
+    let line: Vec<OsString> = line.into_iter().map(Into::into).collect();
+    let mut matches = command().try_get_matches_from(&line)?;
     let seed = matches.remove_one("seed").unwrap_or_else(random);
     let check = matches.get_flag("check");
     Ok(Request {
         options: options(&mut matches, seed, check),
+        line: quoted(line.get(1..).unwrap_or_default()),
         seed,
         check,
         json: matches.get_flag("json"),
@@ -55,6 +59,22 @@ pub fn parse(
     })
 }
 
+fn quoted(arguments: &[OsString]) -> String {
+    let quoted = arguments.iter().map(|argument| {
+        let argument = argument.to_string_lossy();
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,=@%+[]".contains(c);
+        if !argument.is_empty() && argument.chars().all(is_plain) {
+            argument.into_owned()
+        } else {
+            format!("'{}'", argument.replace('\'', r"'\''"))
+        }
+    });
+    std::iter::once("hello-load".to_owned())
+        .chain(quoted)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
 /// A number that is another in every run.
 fn random() -> u64 {
     RandomState::new().build_hasher().finish() >> 32
@@ -63,7 +83,6 @@ fn random() -> u64 {
 /// The table of options, for whoever parses or documents them.
 #[must_use]
 pub fn command() -> Command {
-    let count = || value_parser!(u64).range(1..);
     Command::new("hello-load")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Opens many connections to hello-echo servers and checks every byte")
@@ -82,19 +101,19 @@ pub fn command() -> Command {
         )
         .arg(flag(
             "check",
-            "One exchange, silent if it is right: for health checks",
+            "One exchange with each, silent if it is right: for health checks",
         ))
         .arg(
             setting("exchanges", "N", "How many exchanges")
                 .short('n')
-                .value_parser(value_parser!(u64)),
+                .value_parser(count),
         )
         .arg(duration("duration", "How long exchanges are begun").short('d'))
         .arg(
             setting("concurrency", "N", "Exchanges under way at once")
                 .short('c')
                 .default_value("64")
-                .value_parser(count()),
+                .value_parser(at_least_one),
         )
         .arg(
             setting(
@@ -104,7 +123,7 @@ pub fn command() -> Command {
                      counts from when they were meant to begin",
             )
             .short('r')
-            .value_parser(count()),
+            .value_parser(at_least_one),
         )
         .arg(
             setting(
@@ -113,9 +132,13 @@ pub fn command() -> Command {
                 "First open so many connections, greeted and silent; in the end\n\
                      finish each with an exchange",
             )
-            .value_parser(value_parser!(u64)),
+            .value_parser(count),
         )
-        .arg(setting("ramp", "N", "How many of the held to open a second").value_parser(count()))
+        .arg(
+            setting("ramp", "N", "How many of the held to open a second")
+                .requires("hold")
+                .value_parser(at_least_one),
+        )
         .arg(
             setting(
                 "payload",
@@ -159,7 +182,7 @@ pub fn command() -> Command {
             setting(
                 "fail-if",
                 "EXPR",
-                "Exit with 3 if this is so, as in p99>50ms, echo.p50>1ms,\n\
+                "Exit with 3 if this is so, as in p99>50ms, echo.p50>=1ms,\n\
                      rate<10k, wrong>0; repeatable",
             )
             .action(ArgAction::Append)
@@ -182,11 +205,34 @@ fn flag(name: &'static str, help: &'static str) -> Arg {
         .help(help)
 }
 
+/// A number, perhaps of thousands or millions.
+fn count(text: &str) -> Result<u64, String> {
+    let (digits, unit) = thousands(text);
+    let count = digits.parse().ok().and_then(|n: u64| n.checked_mul(unit));
+    count.ok_or_else(|| "not a number, such as 500 or 10k".to_owned())
+}
+
+fn at_least_one(text: &str) -> Result<u64, String> {
+    let count = count(text)?;
+    (count > 0)
+        .then_some(count)
+        .ok_or_else(|| "must be at least 1".to_owned())
+}
+
+/// What is before a `k` or an `M`, and what these stand for.
+pub(super) fn thousands(text: &str) -> (&str, u64) {
+    let strip = |unit: [char; 2]| text.strip_suffix(unit);
+    strip(['k', 'K'])
+        .map(|digits| (digits, 1000))
+        .or_else(|| strip(['m', 'M']).map(|digits| (digits, 1_000_000)))
+        .unwrap_or((text, 1))
+}
+
 /// `1000` or `1-1000`, in bytes.
 fn lengths(text: &str) -> Result<(usize, usize), String> {
     let number = |text: &str| {
         text.parse::<usize>()
-            .map_err(|_| format!("{text} is no number"))
+            .map_err(|_| format!("{text:?} is no number"))
     };
     let (shortest, longest) = match text.split_once('-') {
         Some((shortest, longest)) => (number(shortest)?, number(longest)?),
@@ -200,32 +246,41 @@ fn lengths(text: &str) -> Result<(usize, usize), String> {
 
 fn options(matches: &mut ArgMatches, seed: u64, check: bool) -> Options {
     let (shortest, longest) = matches.remove_one("payload").unwrap_or((1000, 1000));
+    let targets: Vec<Address> = matches
+        .remove_many("target")
+        .into_iter()
+        .flatten()
+        .collect();
+    let plan = if check {
+        check_of(targets.len() as u64)
+    } else {
+        plan(matches)
+    };
     Options {
-        targets: matches
-            .remove_many("target")
-            .into_iter()
-            .flatten()
-            .collect(),
+        targets,
         sources: matches
             .remove_many("source")
             .into_iter()
             .flatten()
             .collect(),
-        plan: if check { CHECK } else { plan(matches) },
+        plan,
         payloads: Payloads::new(seed, shortest, longest),
         greeting: matches.remove_one("greeting").unwrap_or_default(),
         timeout: matches.remove_one("timeout").unwrap_or(Duration::ZERO),
     }
 }
 
-const CHECK: Plan = Plan {
-    hold: 0,
-    ramp: None,
-    exchanges: Some(1),
-    duration: None,
-    concurrency: 1,
-    rate: None,
-};
+/// One exchange with each target, all at once.
+fn check_of(targets: u64) -> Plan {
+    Plan {
+        hold: 0,
+        ramp: None,
+        exchanges: Some(targets),
+        duration: None,
+        concurrency: targets,
+        rate: None,
+    }
+}
 
 fn plan(matches: &mut ArgMatches) -> Plan {
     let hold = matches.remove_one("hold").unwrap_or(0);
@@ -275,6 +330,16 @@ mod tests {
         check("--hold 7 -r 10", Some(10_000), 7);
         check("--hold 7 -r 10 -d 1s", None, 7);
         check("--check --hold 7", Some(1), 0);
+        check("--check 127.0.0.1:1 127.0.0.1:2", Some(2), 0);
+        check("-n 20k --hold 1M", Some(20_000), 1_000_000);
+    }
+
+    #[test]
+    fn the_command_line_can_be_repeated() {
+        let line = "-n 5 --greeting hel'lo\\n unix:/a";
+        let request = parsed(line).unwrap();
+        let quoted = r"hello-load -n 5 --greeting 'hel'\''lo\n' unix:/a";
+        assert_eq!(request.line, quoted);
     }
 
     #[test]
@@ -282,8 +347,11 @@ mod tests {
         for line in [
             "-c 0",
             "-r 0",
-            "--ramp 0",
+            "--hold 1 --ramp 0",
+            "--ramp 1",
             "-n x",
+            "-n 5kk",
+            "-n 99999999999999M",
             "--payload 0",
             "--payload 9-3",
             "--payload 1048577",

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 
 use socket2::Socket;
 
-use super::exchange::{Exchange, Expected, Want, Wrong};
+use super::exchange::{Exchange, Expected, Kind, Phase, Want, Wrong};
 
 /// One connection: its socket, and where it stands.
 pub(super) struct Connection {
@@ -77,6 +77,27 @@ impl Connection {
             self.exchange.handle_connected(expected);
         }
         found.map(|_| Progress::More)
+    }
+
+    /// What is wrong with it, and could not be told from what it has received.
+    pub(super) fn judge(&self, wrong: Wrong) -> Wrong {
+        // On loopback a connect to a port of the range that local ports are taken from may be given
+        // that port, and is connected to itself: nobody listens there.
+        let is_mute = self.exchange.phase() == Phase::Greeting;
+        let ends = || {
+            Some([
+                self.socket.local_addr().ok()?,
+                self.socket.peer_addr().ok()?,
+            ])
+        };
+        if is_mute && ends().is_some_and(|[local, peer]| local == peer) {
+            let what = "it was connected to itself, so nobody listens".to_owned();
+            return Wrong {
+                kind: Kind::Refused,
+                what,
+            };
+        }
+        wrong
     }
 
     fn send(

@@ -15,10 +15,10 @@ use super::alarm::Alarm;
 use super::connection::{Connection, Progress, Ready};
 use super::exchange::{Exchange, Expected, Phase, Wrong};
 use super::payload::Payloads;
-use super::record::{Point, Record};
+use super::record::{Point, Record, Shortage};
 use super::room::Room;
 use super::schedule::{Counts, Plan, Schedule, Stage, Step};
-use super::source::{Source, bind};
+use super::source::{Source, Sources};
 use super::target::Target;
 use crate::address::Address;
 use crate::deadlines::{Deadlines, Kind, Moment, Timer, Timers};
@@ -28,6 +28,9 @@ use crate::signals::{Request, Signals};
 /// exchange takes two events at least, so a closed loop gets to as many at once as it shall have.
 const EVENTS_PER_TURN: usize = 256;
 const OPENS_PER_TURN: usize = 256;
+
+/// When to try again what there is no room for.
+const RETRY: Duration = Duration::from_millis(1);
 
 /// How much is sent or received in one call, in bytes.
 const SCRATCH: usize = 64 << 10;
@@ -57,7 +60,7 @@ pub struct Load {
     alarm: Alarm,
     signals: Option<Signals>,
     targets: Vec<Target>,
-    sources: Vec<Source>,
+    sources: Sources,
     expected: Expected,
     schedule: Schedule,
     slab: Slab<Client>,
@@ -69,10 +72,12 @@ pub struct Load {
     record: Record,
     start: Instant,
     ended: Option<Duration>,
+    /// The most that were open at once since the record's course was told.
+    peak: u64,
     /// When a connect that the kernel has no room for is tried again.
     retry_at: Option<Moment>,
-    /// Since when there has been no place in the queue of the target whose turn it is.
-    full_since: Option<Moment>,
+    /// What the next connection waits for, and since when.
+    short_of: Option<(Shortage, Moment)>,
     /// Zero is for ever.
     timeout: Duration,
 }
@@ -102,13 +107,20 @@ enum Role {
     Finishing,
 }
 
+impl Role {
+    fn is_held(self) -> bool {
+        self != Self::Churning
+    }
+}
+
 impl Load {
     /// Resolves the targets and gets ready. Nothing is sent before the first [turn](Self::turn).
     ///
     /// # Errors
-    /// One line: a target that does not resolve, or no descriptor left.
+    /// One line: a target that does not resolve, sources that overlap, or no descriptor left.
     pub fn new(options: Options) -> io::Result<Self> {
-        let resolve = |address| Target::resolve(address, &options.sources);
+        let sources = Sources::new(options.sources)?;
+        let resolve = |address| Target::resolve(address, &sources);
         let targets = options.targets.iter().map(resolve);
         let targets = targets.collect::<io::Result<_>>()?;
         let start = Instant::now();
@@ -119,7 +131,7 @@ impl Load {
             events: Events::with_capacity(EVENTS_PER_TURN),
             signals: None,
             targets,
-            sources: options.sources,
+            sources,
             expected: Expected {
                 greeting: options.greeting,
                 payloads: options.payloads,
@@ -134,8 +146,9 @@ impl Load {
             record: Record::new().map_err(io::Error::other)?,
             start,
             ended: None,
+            peak: 0,
             retry_at: None,
-            full_since: None,
+            short_of: None,
             timeout: options.timeout,
         })
     }
@@ -182,34 +195,41 @@ impl Load {
         self.schedule.stage()
     }
 
-    /// How much of it is done: milliseconds where it goes by time, and else connections.
+    /// How much of that is done, from 0 to 1.
     #[must_use]
-    pub fn position(&self) -> u64 {
-        match self.schedule.lasts() {
-            Some(_) => self.elapsed().as_millis() as u64,
-            None => self.record.right + self.record.wrongs(),
-        }
+    pub fn progress(&self) -> f64 {
+        self.schedule.progress(self.counts, self.now())
     }
 
-    /// Whether a signal has ended it.
+    /// Whether a signal or an error has ended it.
     #[must_use]
     pub fn is_cut_short(&self) -> bool {
         self.schedule.is_cut_short()
     }
 
     /// One turn: begins what is due, waits for events, at most for `timeout`, and handles them.
-    /// Returns whether there is more to do.
+    /// Returns whether there is more to do. Once there is not, the next SIGINT or SIGTERM ends the
+    /// process, if signals are [caught](Self::catch_signals).
     ///
     /// # Errors
-    /// The poll is broken, or the system has no descriptor or no port left and nothing is under way
-    /// that will leave one. What is wrong with one connection is in the [record](Self::record).
+    /// The poll is broken, there is no descriptor, or a source is no address of this machine: the run
+    /// is cut short. What is wrong with one connection is in the [record](Self::record).
     pub fn turn(&mut self, timeout: Duration) -> io::Result<bool> {
+        let turned = self.advance(timeout);
+        if turned.is_err() {
+            self.schedule.cut_short(self.now());
+        }
+        self.mark();
+        if self.schedule.stage() == Stage::Over {
+            self.end();
+        }
+        turned.map(|()| self.ended.is_none())
+    }
+
+    fn advance(&mut self, timeout: Duration) -> io::Result<()> {
         let next = self.begin()?;
         if self.schedule.stage() == Stage::Over {
-            self.ended.get_or_insert(self.start.elapsed());
-            self.record.given_up += self.slab.len() as u64;
-            self.slab.clear();
-            return Ok(false);
+            return Ok(());
         }
         let timeout = self.wait_until(next)?.min(timeout);
         let interrupted = match self.poll.poll(&mut self.events, Some(timeout)) {
@@ -229,8 +249,22 @@ impl Load {
         }
         self.events = events;
         self.expire();
-        self.mark();
-        Ok(true)
+        Ok(())
+    }
+
+    fn end(&mut self) {
+        if self.ended.is_some() {
+            return;
+        }
+        self.ended = Some(self.start.elapsed());
+        self.record.given_up += self.slab.len() as u64;
+        self.record.missed = self.schedule.missed();
+        self.slab.clear();
+        let point = self.point();
+        self.record.course.end(point);
+        if let Some(signals) = &self.signals {
+            signals.stop_hearing();
+        }
     }
 
     /// How long the poll may sleep, if it is the alarm that wakes it for what is `next` to begin.
@@ -255,18 +289,33 @@ impl Load {
         let requests = signals.hear(interrupted, &self.events, now);
         let ends = |request| matches!(request, Request::ShutDown | Request::HangUp);
         if requests.into_iter().any(ends) {
-            self.schedule.cut_short();
+            self.schedule.cut_short(now);
         }
     }
 
     /// Notes how the run goes.
     fn mark(&mut self) {
-        let point = Point {
-            done: self.record.right + self.record.wrongs(),
+        let point = self.point();
+        self.record.course.advance(point);
+        let stage = self.schedule.stage();
+        if self
+            .record
+            .stages
+            .last()
+            .is_none_or(|(last, _)| *last != stage)
+        {
+            self.record.stages.push((stage, point.at));
+        }
+    }
+
+    fn point(&mut self) -> Point {
+        let open = std::mem::replace(&mut self.peak, self.slab.len() as u64);
+        Point {
+            at: self.elapsed(),
+            right: self.record.right,
             wrong: self.record.wrongs(),
-            open: self.slab.len() as u64,
-        };
-        self.record.course.advance(self.start.elapsed(), point);
+            open,
+        }
     }
 
     /// Begins what is due; returns when there will be more, if time alone tells.
@@ -277,19 +326,22 @@ impl Load {
         }
         self.retry_at = None;
         for _ in 0..OPENS_PER_TURN {
-            let opened = match self.schedule.step(self.counts, self.now()) {
+            let now = self.now();
+            let late = self.schedule.lateness(now);
+            self.record.latest = self.record.latest.max(late);
+            let opened = match self.schedule.step(self.counts, now) {
                 Step::Wait(until) => return Ok(until),
                 Step::Finish => {
                     self.finish();
                     continue;
                 }
-                Step::Hold => self.open(Role::Ramping, self.now())?,
+                Step::Hold => self.open(Role::Ramping, now)?,
                 Step::Exchange(meant) => self.open(Role::Churning, meant)?,
             };
             if !opened {
-                // There is no edge for a place in a Unix socket's queue, or for a port.
+                // There is no edge for a port, a descriptor or a place in a Unix socket's queue.
                 self.schedule.take_back();
-                self.retry_at = Some(self.now().after(Duration::from_millis(1)));
+                self.retry_at = Some(self.now().after(RETRY));
                 return Ok(self.retry_at);
             }
         }
@@ -300,15 +352,12 @@ impl Load {
     fn open(&mut self, role: Role, meant: Moment) -> io::Result<bool> {
         let id = self.record.opened;
         let target = (id % self.targets.len() as u64) as usize;
-        // An open loop may have more under way than there is room for: it is late then, not over.
-        let may_wait = role == Role::Churning && self.counts.churning > 0;
         let now = self.now();
-        let Some((socket, connected)) = self.connect(id, target, may_wait)? else {
+        let Some((socket, connected)) = self.connect(id, target)? else {
             return Ok(false);
         };
         self.record.open_one();
         self.expected.opened = self.record.opened;
-        self.record.latest = self.record.latest.max(meant.until(now));
         let key = self.slab.insert(Client {
             connection: Connection {
                 socket,
@@ -322,6 +371,7 @@ impl Load {
             began: now,
             since: now,
         });
+        self.peak = self.peak.max(self.slab.len() as u64);
         *self.count(role) += 1;
         self.deadlines.set(&mut self.slab, Kind::Echo, key, now);
         self.register(key, connected);
@@ -332,38 +382,51 @@ impl Load {
     ///
     /// # Errors
     /// The system's, not the connection's: with the next it would be the same.
-    fn connect(
-        &mut self,
-        id: u64,
-        target: usize,
-        may_wait: bool,
-    ) -> io::Result<Option<(Socket, io::Result<()>)>> {
-        let address = self.targets[target].address();
+    fn connect(&mut self, id: u64, target: usize) -> io::Result<Option<(Socket, io::Result<()>)>> {
+        let turn = id / self.targets.len() as u64;
+        let target = &self.targets[target];
+        let (address, may_wait) = (target.address(), target.has_answered());
         let domain = address.domain();
         let socket = match Socket::new(domain, Type::STREAM.nonblocking().cloexec(), None) {
-            Err(e) if may_wait && e.raw_os_error() == Some(libc::EMFILE) => return Ok(None),
+            Err(e) if matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+                return self.wait_for(Shortage::Descriptor).then_some(None).ok_or(e);
+            }
             socket => socket?,
         };
-        let turn = id / self.targets.len() as u64;
-        bind(&socket, &self.sources, domain, turn)?;
+        self.sources.bind(&socket, domain, turn)?;
         let connected = match socket.connect(address) {
             Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => Ok(()),
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => match self.queue_is_full() {
-                Some(timed_out) => Err(timed_out),
-                None => return Ok(None),
-            },
-            Err(e) if e.kind() == io::ErrorKind::AddrNotAvailable => {
-                if may_wait {
-                    return Ok(None);
+            Err(e) => {
+                let shortage = match e.kind() {
+                    io::ErrorKind::WouldBlock => Some(Shortage::Queue),
+                    // To whom somebody could connect there is a way: it is the port that is lacking.
+                    io::ErrorKind::AddrNotAvailable if may_wait => Some(Shortage::Port),
+                    _ => None,
+                };
+                match shortage {
+                    Some(shortage) if self.wait_for(shortage) => return Ok(None),
+                    Some(shortage) => {
+                        let why = shortage.to_string();
+                        Err(io::Error::new(io::ErrorKind::TimedOut, why))
+                    }
+                    None => Err(e),
                 }
-                let name = &self.targets[target].name;
-                let why = format!("cannot connect to {name}: no local address or port is left");
-                return Err(io::Error::new(e.kind(), format!("{why}; see --source")));
             }
-            connected => connected,
+            Ok(()) => Ok(()),
         };
-        self.full_since = None;
+        if let Some((shortage, since)) = self.short_of.take() {
+            let waited = since.until(self.now());
+            *self.record.waited.entry(shortage).or_default() += waited;
+        }
         Ok(Some((socket, connected)))
+    }
+
+    /// Whether to wait for what is short, and try again. There is no connection yet that could time
+    /// out, so this says when the one to be has waited for long enough.
+    fn wait_for(&mut self, shortage: Shortage) -> bool {
+        let now = self.now();
+        let (_, since) = *self.short_of.get_or_insert((shortage, now));
+        self.timeout.is_zero() || since.until(now) < self.timeout
     }
 
     fn register(&mut self, key: usize, connected: io::Result<()>) {
@@ -377,16 +440,6 @@ impl Load {
             let wrong = connection.exchange.handle_error(&e);
             self.fail(key, wrong);
         }
-    }
-
-    /// A Unix socket's queue is full. There is no connection yet that could time out, so this says
-    /// when the one to be has waited for long enough.
-    fn queue_is_full(&mut self) -> Option<io::Error> {
-        let now = self.now();
-        let waited = self.full_since.get_or_insert(now).until(now);
-        let is_over = self.timeout > Duration::ZERO && waited >= self.timeout;
-        let why = "the server's queue was full all the time";
-        is_over.then(|| io::Error::new(io::ErrorKind::TimedOut, why))
     }
 
     /// Finishes the held connection whose turn it is, if it is still there.
@@ -426,7 +479,8 @@ impl Load {
                     .advance(&mut ready, &self.expected, &mut self.scratch, bytes);
             let now = Moment::new(self.start, Instant::now());
             if client.connection.exchange.phase() != before {
-                self.record.phase(before, client.since.until(now));
+                let took = client.since.until(now);
+                self.record.phase(before, client.role.is_held(), took);
                 client.since = now;
                 if before == Phase::Connect {
                     self.targets[client.target as usize].handle_connected();
@@ -488,7 +542,7 @@ impl Load {
         let (id, target) = (connection.exchange.id(), *target as usize);
         let is_connecting = connection.exchange.phase() == Phase::Connect;
         if is_connecting && self.targets[target].fall_back(*address) {
-            if let Ok(Some((socket, connected))) = self.connect(id, target, true) {
+            if let Ok(Some((socket, connected))) = self.connect(id, target) {
                 let client = &mut self.slab[key];
                 client.connection.socket = socket;
                 client.address = self.targets[target].current();
@@ -514,15 +568,17 @@ impl Load {
             Ok(()) => {
                 self.record.right += 1;
                 // The last: the end, or an echo of which only the end tells that it is whole.
-                self.record.phase(phase, client.since.until(now));
+                let took = client.since.until(now);
+                self.record.phase(phase, client.role.is_held(), took);
                 if client.role == Role::Churning {
                     let whole = client.began.until(now);
                     self.record.whole(whole, client.meant.until(now));
                 }
             }
             Err(wrong) => {
-                let target = &self.targets[client.target as usize].name;
-                self.record.wrong(id, target, phase, &wrong);
+                let wrong = client.connection.judge(wrong);
+                let target = self.targets[client.target as usize].describe(client.address);
+                self.record.wrong(id, &target, phase, &wrong);
             }
         }
     }

@@ -64,6 +64,8 @@ pub enum Kind {
     ShortEcho,
     /// The end came in place of the echo.
     NoEcho,
+    /// The end, or a reset, came while nothing was asked of the server yet.
+    ClosedHeld,
     /// Something came behind the echo.
     ExtraBytes,
 }
@@ -222,13 +224,19 @@ impl Exchange {
     }
 
     fn wrong_echo(&self, at: usize, due: &[u8], bytes: &[u8], expected: &Expected) -> Wrong {
-        let owner = expected.payloads.owner(bytes, expected.opened);
-        match owner.filter(|owner| at == 0 && *owner != self.id) {
-            Some(owner) => Wrong {
-                what: format!("got the bytes of connection {owner}: {}", Escaped(bytes)),
+        let right = due.iter().zip(bytes).take_while(|(due, got)| due == got);
+        let place = right.count();
+        let (payloads, opened) = (&expected.payloads, expected.opened);
+        match payloads.owner(at + place, &bytes[place..], opened) {
+            Some(owner) if owner != self.id => Wrong {
+                what: format!(
+                    "from byte {} on got the bytes of connection {owner}: {}",
+                    at + place,
+                    Escaped(&bytes[place..])
+                ),
                 kind: Kind::ForeignEcho,
             },
-            None => Wrong::bytes(Kind::WrongEcho, length(at), due, bytes),
+            _ => Wrong::bytes(Kind::WrongEcho, length(at), due, bytes),
         }
     }
 
@@ -256,7 +264,11 @@ impl Exchange {
                 kind: Kind::ShortGreeting,
                 what: format!("the end came after {seen} bytes of the greeting"),
             }),
-            State::Greeted | State::Connecting => Err(short(Kind::NoEcho, 0, self.length())),
+            State::Connecting => Err(short(Kind::NoEcho, 0, self.length())),
+            State::Greeted => Err(Wrong {
+                kind: Kind::ClosedHeld,
+                what: "the end came while it was held".to_owned(),
+            }),
         }
     }
 
@@ -267,8 +279,11 @@ impl Exchange {
         let phase = self.phase();
         let kind = match error.kind() {
             E::ConnectionRefused => Kind::Refused,
-            E::NetworkUnreachable | E::HostUnreachable | E::NetworkDown => Kind::Unreachable,
+            E::NetworkUnreachable | E::HostUnreachable | E::NetworkDown | E::AddrNotAvailable => {
+                Kind::Unreachable
+            }
             E::PermissionDenied if phase == Phase::Connect => Kind::Unreachable,
+            E::ConnectionReset if self.is_greeted() => Kind::ClosedHeld,
             E::ConnectionReset | E::BrokenPipe | E::ConnectionAborted => Kind::Reset(phase),
             E::TimedOut => Kind::TimedOut(phase),
             _ => Kind::Failed(phase),
@@ -345,6 +360,7 @@ impl fmt::Display for Kind {
             Self::ForeignEcho => "foreign_echo",
             Self::ShortEcho => "short_echo",
             Self::NoEcho => "no_echo",
+            Self::ClosedHeld => "closed_held",
             Self::ExtraBytes => "extra_bytes",
         };
         f.write_str(name)
@@ -373,18 +389,113 @@ impl fmt::Display for Escaped<'_> {
 mod tests {
     use super::*;
 
-    /// As a server does that sends more to a connection that is held.
-    #[test]
-    fn what_comes_behind_the_greeting_is_described_by_its_place() {
-        let expected = Expected {
+    const ID: u64 = 2;
+
+    fn expected(length: usize) -> Expected {
+        Expected {
             greeting: b"hello\n".to_vec(),
-            payloads: Payloads::new(1, 9, 9),
-            opened: 1,
-        };
-        let mut exchange = Exchange::new(0, &expected);
+            payloads: Payloads::new(1, length, length),
+            opened: 4,
+        }
+    }
+
+    fn payload(expected: &Expected, id: u64) -> Vec<u8> {
+        let mut payload = vec![0; expected.payloads.length(id)];
+        expected.payloads.fill(id, 0, &mut payload);
+        payload
+    }
+
+    /// An exchange whose server sends this and then FIN, in pieces that end at these places.
+    fn outcome(expected: &Expected, sent: &[u8], ends: &[usize]) -> Result<(), Kind> {
+        let mut exchange = Exchange::new(ID, expected);
+        exchange.handle_connected(expected);
+        let mut start = 0;
+        let ends = ends.iter().copied().filter(|end| *end < sent.len());
+        for end in ends.chain([sent.len()]) {
+            let piece = &sent[start..end];
+            if !piece.is_empty() {
+                let received = exchange.handle_received(piece, expected);
+                received.map_err(|wrong| wrong.kind)?;
+            }
+            if exchange.is_greeted() {
+                exchange.begin();
+                exchange.handle_sent(exchange.length());
+            }
+            start = end;
+        }
+        exchange.handle_eof().map_err(|wrong| wrong.kind)
+    }
+
+    /// The greeting ends where the client answers, so a piece ends there at least.
+    const GREETED: usize = 6;
+
+    #[test]
+    fn every_cut_of_the_right_bytes_is_right_and_no_prefix_is() {
+        let expected = expected(20);
+        let sent = [&b"hello\n"[..], &payload(&expected, ID)].concat();
+        for first in 1..=GREETED {
+            for second in GREETED..=sent.len() {
+                let ends = [first, GREETED, second];
+                assert_eq!(outcome(&expected, &sent, &ends), Ok(()), "{ends:?}");
+            }
+        }
+        for length in 0..sent.len() {
+            let kind = match length {
+                0..GREETED => Kind::ShortGreeting,
+                GREETED => Kind::NoEcho,
+                _ => Kind::ShortEcho,
+            };
+            let outcome = outcome(&expected, &sent[..length], &[GREETED]);
+            assert_eq!(outcome, Err(kind), "{length}");
+        }
+    }
+
+    #[test]
+    fn every_bit_counts_however_it_is_cut() {
+        let expected = expected(20);
+        let right = [&b"hello\n"[..], &payload(&expected, ID)].concat();
+        for place in 0..right.len() {
+            let kind = match place {
+                0..GREETED => Kind::WrongGreeting,
+                _ => Kind::WrongEcho,
+            };
+            for bit in 0..8 {
+                let mut sent = right.clone();
+                sent[place] ^= 1 << bit;
+                for cut in 1..=sent.len() {
+                    let mut ends = [cut, GREETED];
+                    ends.sort_unstable();
+                    let outcome = outcome(&expected, &sent, &ends);
+                    assert_eq!(outcome, Err(kind), "{place}, {bit}, {cut}");
+                }
+            }
+        }
+    }
+
+    /// It takes a whole word of theirs in one piece.
+    #[test]
+    fn the_bytes_of_others_are_seen_from_wherever_they_begin() {
+        let expected = expected(40);
+        let [own, other] = [ID, 3].map(|id| payload(&expected, id));
+        for from in 0..=25 {
+            let sent = [&b"hello\n"[..], &own[..from], &other[from..]].concat();
+            for cut in [GREETED, GREETED + from] {
+                let outcome = outcome(&expected, &sent, &[GREETED, cut]);
+                assert_eq!(outcome, Err(Kind::ForeignEcho), "{from}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_comes_while_it_is_held_is_no_echo() {
+        let expected = expected(9);
+        let mut exchange = Exchange::new(ID, &expected);
         exchange.handle_connected(&expected);
         exchange.handle_received(b"hello\n", &expected).unwrap();
         assert!(exchange.is_greeted());
+        let reset = io::Error::from(io::ErrorKind::ConnectionReset);
+        assert_eq!(exchange.handle_error(&reset).kind, Kind::ClosedHeld);
+        assert_eq!(exchange.handle_eof().unwrap_err().kind, Kind::ClosedHeld);
         let wrong = exchange.handle_received(b"x", &expected).unwrap_err();
         assert_eq!(wrong.kind, Kind::WrongGreeting);
         assert_eq!(wrong.what, "at byte 6 expected nothing, got \"x\"");

@@ -6,7 +6,9 @@
 //! [`Load`], which polls and moves the bytes.
 
 mod alarm;
+mod chart;
 pub mod cli;
+pub mod condition;
 mod connection;
 mod driver;
 pub mod exchange;
@@ -21,7 +23,7 @@ mod target;
 
 pub use driver::{Load, Options};
 pub use payload::Payloads;
-pub use record::{Course, Point, Record};
+pub use record::{Course, Point, Record, Shortage};
 pub use room::Room;
 pub use schedule::{Plan, Stage};
 pub use source::{ParseSourceError, Source};

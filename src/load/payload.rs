@@ -9,8 +9,9 @@ pub struct Payloads {
     longest: usize,
 }
 
-/// The first bytes of a payload name its connection, if it is that long.
-const NAME: usize = 8;
+/// Payloads consist of words of eight bytes, each of which names its connection, if one can undo what
+/// made it.
+const WORD: usize = 8;
 
 impl Payloads {
     /// Payloads of `shortest` to `longest` bytes, each length as likely as the others.
@@ -35,8 +36,8 @@ impl Payloads {
         let mut place = place;
         let mut rest = buffer;
         while !rest.is_empty() {
-            let word = self.word(id, place / 8).to_le_bytes();
-            let part = &word[place % 8..];
+            let word = self.word(id, place / WORD).to_le_bytes();
+            let part = &word[place % WORD..];
             let n = part.len().min(rest.len());
             let (filled, unfilled) = rest.split_at_mut(n);
             filled.copy_from_slice(&part[..n]);
@@ -45,29 +46,51 @@ impl Payloads {
         }
     }
 
-    /// Whose payload begins with these bytes, if it is one of the connections before `end`.
+    /// Whose payload has these bytes from `place` on, if it is one of the connections before `end`. It
+    /// takes a whole word of them to tell.
     #[must_use]
-    pub fn owner(&self, bytes: &[u8], end: u64) -> Option<u64> {
-        let name = bytes.first_chunk::<NAME>()?;
-        let id = u64::from_le_bytes(*name) ^ mix(self.seed);
+    pub fn owner(&self, place: usize, bytes: &[u8], end: u64) -> Option<u64> {
+        let index = place.div_ceil(WORD);
+        let word = bytes.get(index * WORD - place..)?.first_chunk::<WORD>()?;
+        let mixed = unmix(u64::from_le_bytes(*word)).wrapping_sub(index as u64);
+        let id = unmix(mixed) ^ mix(self.seed);
         Some(id).filter(|id| *id < end)
     }
 
-    /// Eight bytes of the payload of `id`; the first are its name.
     fn word(&self, id: u64, index: usize) -> u64 {
-        match index {
-            0 => id ^ mix(self.seed),
-            _ => mix(mix(self.seed ^ id).wrapping_add(index as u64)),
-        }
+        mix(mix(id ^ mix(self.seed)).wrapping_add(index as u64))
     }
 }
 
+const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
+const MULTIPLIERS: [u64; 2] = [0xbf58_476d_1ce4_e5b9, 0x94d0_49bb_1331_11eb];
+
 /// One round of splitmix64: a different number for every number, without a visible pattern.
 fn mix(number: u64) -> u64 {
-    let z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    let z = number.wrapping_add(GAMMA);
+    let z = (z ^ (z >> 30)).wrapping_mul(MULTIPLIERS[0]);
+    let z = (z ^ (z >> 27)).wrapping_mul(MULTIPLIERS[1]);
     z ^ (z >> 31)
+}
+
+/// What [`mix`] made this number of.
+fn unmix(mixed: u64) -> u64 {
+    let z = unshift(mixed, 31).wrapping_mul(inverse(MULTIPLIERS[1]));
+    let z = unshift(z, 27).wrapping_mul(inverse(MULTIPLIERS[0]));
+    unshift(z, 30).wrapping_sub(GAMMA)
+}
+
+/// The `z` of which this is `z ^ (z >> by)`: its upper bits are right, and each round gets `by` more.
+fn unshift(shifted: u64, by: u32) -> u64 {
+    (0..64 / by).fold(shifted, |z, _| shifted ^ (z >> by))
+}
+
+/// The number by which to multiply an odd one for 1, by Newton's method: 3 bits are right to begin
+/// with, and each round doubles them.
+fn inverse(odd: u64) -> u64 {
+    (0..5).fold(odd, |inverse, _| {
+        inverse.wrapping_mul(2_u64.wrapping_sub(odd.wrapping_mul(inverse)))
+    })
 }
 
 #[cfg(test)]
@@ -112,11 +135,27 @@ mod tests {
     }
 
     #[test]
-    fn a_payload_names_its_connection() {
-        let payloads = Payloads::new(42, 8, 8);
-        assert_eq!(payloads.owner(&payload(payloads, 17), 18), Some(17));
-        assert_eq!(payloads.owner(&payload(payloads, 17), 17), None);
-        assert_eq!(payloads.owner(&[0; 8], 1_000_000), None);
-        assert_eq!(payloads.owner(&[0; 7], 1_000_000), None);
+    fn every_word_of_a_payload_names_its_connection() {
+        let payloads = Payloads::new(u64::MAX, 40, 40);
+        for id in [0, 17, 1 << 40] {
+            let payload = payload(payloads, id);
+            for place in 0..=25 {
+                let (bytes, end) = (&payload[place..], id + 1);
+                assert_eq!(payloads.owner(place, bytes, end), Some(id), "{place}");
+                assert_eq!(payloads.owner(place, bytes, id), None, "{place}");
+                assert_eq!(payloads.owner(place + 1, bytes, end), None, "{place}");
+                for bit in 0..8 {
+                    let mut flipped = bytes.to_vec();
+                    flipped[7] ^= 1 << bit;
+                    assert_eq!(payloads.owner(place, &flipped, end), None, "{place} {bit}");
+                }
+            }
+            assert_eq!(
+                payloads.owner(33, &payload[33..], id + 1),
+                None,
+                "too short"
+            );
+        }
+        assert_eq!(payloads.owner(0, &[0; 8], 1_000_000), None);
     }
 }

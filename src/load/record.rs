@@ -1,16 +1,18 @@
 //! What a run has seen: every connection it opened is right, wrong in one way, or still open.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
 use super::exchange::{Kind, Phase, Wrong};
+use super::schedule::Stage;
 
-/// How many wrong exchanges are described.
-const DESCRIBED: usize = 10;
+/// How many wrong exchanges of each kind are described.
+const DESCRIBED: u64 = 3;
 
-/// How many points a course has at most; then every second one goes.
+/// How many points a course has at most; then every two become one.
 const POINTS: usize = 600;
 
 /// The counts and times of a run.
@@ -20,47 +22,92 @@ pub struct Record {
     pub opened: u64,
     /// Exchanges that were right to the last byte.
     pub right: u64,
-    /// Exchanges that were not, by kind.
+    /// Of these, such as came and went, and were not held.
+    pub churned: u64,
+    /// Exchanges that were not right, by kind.
     pub wrong: BTreeMap<Kind, u64>,
-    /// The first of those, described.
+    /// The first of each kind, described.
     pub described: Vec<String>,
     /// Connections that were given up because the run was cut short.
     pub given_up: u64,
+    /// Exchanges that an open loop owed and had not begun when it was over.
+    pub missed: u64,
     /// Bytes that were sent, and received.
     pub bytes: [u64; 2],
     /// The most that were open at once.
     pub most_open: u64,
     /// Held connections that were greeted.
     pub held: u64,
-    /// By how much the latest exchange of an open loop began after its time.
+    /// By how much the latest began after its time, where something was to begin at a rate.
     pub latest: Duration,
-    /// What each phase took, in nanoseconds, in the order of [`Phase::ALL`].
+    /// For how long nothing could be opened, and what was short.
+    pub waited: BTreeMap<Shortage, Duration>,
+    /// When each stage began, since the start.
+    pub stages: Vec<(Stage, Duration)>,
+    /// What each phase took of the exchanges that came and went, in nanoseconds, in the order of
+    /// [`Phase::ALL`].
     pub phases: [Histogram<u64>; 4],
+    /// The same of the held ones.
+    pub held_phases: [Histogram<u64>; 4],
     /// What whole exchanges took, in nanoseconds, from their connect; held ones are not among them.
     pub total: Histogram<u64>,
     /// The same from when they were meant to begin: what those see who do not wait for others.
     pub corrected: Histogram<u64>,
-    /// How the run went, at equal intervals.
+    /// How the run went.
     pub course: Course,
 }
 
-/// Counts at equal intervals, which double when there are too many of them.
+/// What there must be for one more connection, and is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Shortage {
+    /// A descriptor of this process or this system.
+    Descriptor,
+    /// A local port.
+    Port,
+    /// A place in the queue of a server's Unix socket.
+    Queue,
+}
+
+impl Shortage {
+    /// Its name, as in the JSON report.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Descriptor => "descriptor",
+            Self::Port => "port",
+            Self::Queue => "queue",
+        }
+    }
+}
+
+impl fmt::Display for Shortage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Descriptor => "no descriptor was left (ulimit -n, fs.file-max)",
+            Self::Port => "no local port was left; see --source",
+            Self::Queue => "the server's queue was full",
+        })
+    }
+}
+
+/// Counts in the course of a run, at equal intervals, which double when there are too many of them.
 #[derive(Clone, Debug)]
 pub struct Course {
-    /// How far apart the points are.
-    pub interval: Duration,
-    /// The points; the first is one interval after the start.
+    interval: Duration,
+    /// The counts, the first at the start.
     pub points: Vec<Point>,
 }
 
 /// Counts at one moment of a run, from its start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Point {
-    /// Exchanges done, right or wrong.
-    pub done: u64,
-    /// Of these the wrong ones.
+    /// When that was, from the start.
+    pub at: Duration,
+    /// Exchanges done that were right.
+    pub right: u64,
+    /// Exchanges done that were wrong.
     pub wrong: u64,
-    /// Connections open at that moment.
+    /// The most connections open at once since the point before.
     pub open: u64,
 }
 
@@ -69,22 +116,28 @@ impl Record {
     /// In words: three digits of precision are refused by the histogram.
     pub(crate) fn new() -> Result<Self, String> {
         let histogram = || Histogram::new(3).map_err(|e| e.to_string());
+        let phases = || Ok::<_, String>([histogram()?, histogram()?, histogram()?, histogram()?]);
         Ok(Self {
             opened: 0,
             right: 0,
+            churned: 0,
             wrong: BTreeMap::new(),
             described: vec![],
             given_up: 0,
+            missed: 0,
             bytes: [0; 2],
             most_open: 0,
             held: 0,
             latest: Duration::ZERO,
-            phases: [histogram()?, histogram()?, histogram()?, histogram()?],
+            waited: BTreeMap::new(),
+            stages: vec![],
+            phases: phases()?,
+            held_phases: phases()?,
             total: histogram()?,
             corrected: histogram()?,
             course: Course {
-                interval: Duration::from_millis(100),
-                points: vec![],
+                interval: Duration::from_millis(10),
+                points: vec![Point::default()],
             },
         })
     }
@@ -107,18 +160,25 @@ impl Record {
         self.most_open = self.most_open.max(self.open());
     }
 
-    pub(crate) fn phase(&mut self, phase: Phase, took: Duration) {
-        record(&mut self.phases[phase as usize], took);
+    pub(crate) fn phase(&mut self, phase: Phase, is_held: bool, took: Duration) {
+        let phases = if is_held {
+            &mut self.held_phases
+        } else {
+            &mut self.phases
+        };
+        record(&mut phases[phase as usize], took);
     }
 
     pub(crate) fn whole(&mut self, total: Duration, corrected: Duration) {
+        self.churned += 1;
         record(&mut self.total, total);
         record(&mut self.corrected, corrected);
     }
 
     pub(crate) fn wrong(&mut self, id: u64, target: &str, phase: Phase, wrong: &Wrong) {
-        *self.wrong.entry(wrong.kind).or_default() += 1;
-        if self.described.len() < DESCRIBED {
+        let count = self.wrong.entry(wrong.kind).or_default();
+        *count += 1;
+        if *count <= DESCRIBED {
             let (kind, what, phase) = (wrong.kind, &wrong.what, phase.name());
             self.described.push(format!(
                 "connection {id} to {target}, {phase}: {kind}: {what}"
@@ -133,18 +193,25 @@ fn record(histogram: &mut Histogram<u64>, took: Duration) {
 }
 
 impl Course {
-    /// Takes the points that are due `since` the start.
-    pub(crate) fn advance(&mut self, since: Duration, point: Point) {
-        while self.interval * (self.points.len() as u32 + 1) <= since {
-            self.points.push(point);
-            if self.points.len() == POINTS {
-                let mut index = 0;
-                self.points.retain(|_| {
-                    index += 1;
-                    index % 2 == 0
-                });
-                self.interval *= 2;
-            }
+    /// Notes how it is, if it is time for that.
+    pub(crate) fn advance(&mut self, now: Point) {
+        let before = self.points.last().map_or(Duration::ZERO, |point| point.at);
+        if now.at >= before + self.interval {
+            self.end(now);
+        }
+    }
+
+    /// Notes how it is.
+    pub(crate) fn end(&mut self, now: Point) {
+        self.points.push(now);
+        if self.points.len() > POINTS {
+            let start = self.points[0];
+            let pairs = self.points[1..].chunks(2).map(|pair| Point {
+                open: pair.iter().map(|point| point.open).max().unwrap_or(0),
+                ..pair[pair.len() - 1]
+            });
+            self.points = std::iter::once(start).chain(pairs).collect();
+            self.interval *= 2;
         }
     }
 }
@@ -154,21 +221,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_course_stays_short_and_evenly_spaced() {
+    fn a_course_stays_short_and_says_it_all() {
         let mut course = Record::new().unwrap().course;
-        for tenth in 1..=10_000 {
-            let point = Point {
-                done: tenth,
+        for ms in 1..=100_000 {
+            course.advance(Point {
+                at: Duration::from_millis(ms),
+                right: ms,
                 wrong: 0,
-                open: 0,
-            };
-            course.advance(Duration::from_millis(100 * tenth), point);
+                open: u64::from(ms / 7 == 1000),
+            });
         }
-        assert!((POINTS / 2..POINTS).contains(&course.points.len()));
-        let tenths = course.interval.as_millis() as u64 / 100;
-        for (i, point) in (1..).zip(&course.points) {
-            assert_eq!(point.done, i * tenths);
+        assert!((POINTS / 2..=POINTS).contains(&course.points.len()));
+        assert_eq!(course.points[0], Point::default());
+        for (before, point) in course.points.iter().zip(&course.points[1..]) {
+            assert_eq!(point.at, before.at + course.interval, "{before:?}");
+            assert_eq!(u128::from(point.right), point.at.as_millis());
         }
+        let open: u64 = course.points.iter().map(|point| point.open).sum();
+        assert_eq!(open, 1, "a peak of 7 ms is not lost");
     }
 
     /// The histogram's percentiles beside those of the sorted data.

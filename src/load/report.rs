@@ -1,25 +1,25 @@
 //! What is said of a run: a page of text, one JSON object, and whether that is good enough.
 
-use std::fmt::{self, Write};
-use std::str::FromStr;
-use std::time::Duration;
+use std::fmt;
+use std::time::{Duration, SystemTime};
 
 use hdrhistogram::Histogram;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::exchange::Phase;
+use super::exchange::Kind;
 use super::record::Record;
+use super::schedule::{LATE, Stage};
 
 /// The version of the JSON object. It changes when a field goes or means something else.
 pub const VERSION: u32 = 1;
 
-/// The quantiles of every table, and their names.
-const QUANTILES: [(&str, f64); 5] = [
-    ("p50", 0.5),
-    ("p90", 0.9),
-    ("p99", 0.99),
-    ("p999", 0.999),
-    ("max", 1.0),
+/// The quantiles of every table: their names as fields and as headings.
+pub(crate) const QUANTILES: [(&str, &str, f64); 5] = [
+    ("p50", "p50", 0.5),
+    ("p90", "p90", 0.9),
+    ("p99", "p99", 0.99),
+    ("p999", "p99.9", 0.999),
+    ("max", "max", 1.0),
 ];
 
 /// A run that is over.
@@ -29,64 +29,140 @@ pub struct Report<'a> {
     pub record: &'a Record,
     /// How long it took.
     pub elapsed: Duration,
+    /// When it began.
+    pub began: SystemTime,
+    /// The command line that asked for it.
+    pub line: &'a str,
     /// Where it connected to.
     pub targets: Vec<String>,
     /// What the payloads were made from.
     pub seed: u64,
     /// Exchanges a second that were asked for, if that was an open loop.
     pub rate: Option<u64>,
-    /// Whether a signal has ended it.
+    /// Whether it ended before its time.
     pub is_cut_short: bool,
+    /// Why, if that was an error.
+    pub error: Option<String>,
 }
 
-/// An open loop that begins an exchange so much after its time does not do what was asked.
-const LATE: Duration = Duration::from_millis(100);
+/// One row of the table of latencies.
+#[derive(Clone)]
+pub(crate) struct Latency<'a> {
+    /// As a person reads it.
+    pub(crate) name: &'static str,
+    /// As in `--fail-if`, and in the JSON report.
+    pub(crate) key: &'static str,
+    pub(crate) histogram: &'a Histogram<u64>,
+}
 
 impl Report<'_> {
-    /// Exchanges done in a second, right or wrong.
+    /// Right exchanges a second, of those that came and went, from the first until they were over; if
+    /// there were only held ones, of all in the whole run.
     #[must_use]
     pub fn throughput(&self) -> f64 {
-        (self.record.right + self.record.wrongs()) as f64 / self.elapsed.as_secs_f64().max(1e-9)
+        let record = self.record;
+        let churn = self.stage(Stage::Churn).filter(|_| record.churned > 0);
+        let (right, took) = match churn {
+            Some(churn) => (record.churned, churn),
+            None => (record.right, self.elapsed),
+        };
+        right as f64 / took.as_secs_f64().max(1e-9)
     }
 
-    /// The tables: a name, and what it took.
-    pub(crate) fn latencies(&self) -> Vec<(&'static str, &Histogram<u64>)> {
-        let phases = Phase::ALL
-            .map(Phase::name)
-            .into_iter()
-            .zip(&self.record.phases);
-        let mut tables: Vec<_> = phases.collect();
+    /// How long that stage took, if it came to that.
+    fn stage(&self, stage: Stage) -> Option<Duration> {
+        let mut stages = self
+            .record
+            .stages
+            .iter()
+            .skip_while(|(name, _)| *name != stage);
+        let (_, start) = stages.next()?;
+        let end = stages.next().map_or(self.elapsed, |(_, end)| *end);
+        Some(end.saturating_sub(*start))
+    }
+
+    /// What took how long: of the exchanges that came and went, and of the held ones.
+    pub(crate) fn latencies(&self) -> Vec<Latency<'_>> {
+        let record = self.record;
+        let row = |name, key, histogram| Latency {
+            name,
+            key,
+            histogram,
+        };
+        let [connect, greeting, echo, eof] = &record.phases;
+        let mut rows = vec![
+            row("connect", "connect", connect),
+            row("greeting", "greeting", greeting),
+            row("echo", "echo", echo),
+            row("eof", "eof", eof),
+        ];
         if self.rate.is_some() {
-            tables.push(("total, raw", &self.record.total));
+            rows.push(row("total, raw", "total_raw", &record.total));
         }
-        tables.push(("total", &self.record.corrected));
-        tables
+        rows.push(row("total", "total", &record.corrected));
+        let [connect, greeting, echo, eof] = &record.held_phases;
+        if self.record.held > 0 {
+            rows.push(row("held: connect", "held_connect", connect));
+            rows.push(row("held: greeting", "held_greeting", greeting));
+            rows.push(row("held: echo", "held_echo", echo));
+            rows.push(row("held: eof", "held_eof", eof));
+        }
+        rows
     }
 
-    /// That it did not begin what it was asked to, when it was asked to.
-    pub(crate) fn lateness(&self) -> Option<String> {
-        let rate = self.rate.filter(|_| self.record.latest > LATE)?;
-        let late = Time(self.record.latest.as_nanos() as u64);
-        Some(format!(
-            "it fell behind the {rate} a second that were asked for, by up to {late}"
-        ))
+    /// Why it ended before its time, if it did.
+    pub(crate) fn cut_short(&self) -> Option<String> {
+        match &self.error {
+            Some(error) => Some(format!("cut short: {error}")),
+            None => self
+                .is_cut_short
+                .then(|| "cut short by a signal".to_owned()),
+        }
+    }
+
+    /// What one should know before one believes the figures, a line each.
+    pub(crate) fn remarks(&self) -> Vec<String> {
+        let record = self.record;
+        let mut remarks = vec![];
+        let late = Time(record.latest.as_nanos() as u64);
+        if record.missed > 0 {
+            let missed = record.missed;
+            remarks.push(format!(
+                "fell behind: {missed} exchanges that were due were never begun"
+            ));
+        }
+        if record.latest > LATE {
+            remarks.push(format!(
+                "fell behind: the latest began {late} after its time"
+            ));
+        } else if self.rate.is_some() {
+            remarks.push(format!("the latest began {late} after its time"));
+        }
+        for (shortage, waited) in &record.waited {
+            let waited = Time(waited.as_nanos() as u64);
+            remarks.push(format!("nothing could be opened for {waited}: {shortage}"));
+        }
+        remarks
     }
 
     /// As one JSON object; times are in microseconds.
     #[must_use]
     pub fn json(&self) -> Value {
         let record = self.record;
-        let wrong = record.wrong.iter();
-        let wrong: serde_json::Map<String, Value> = wrong
-            .map(|(kind, count)| (kind.to_string(), json!(count)))
-            .collect();
-        let latency: serde_json::Map<String, Value> = self
-            .latencies()
-            .into_iter()
-            .map(|(name, histogram)| (name.replace(", ", "_"), quantiles(histogram)))
+        let counted = |(kind, count): (&Kind, &u64)| (kind.to_string(), json!(count));
+        let wrong: Map<String, Value> = record.wrong.iter().map(counted).collect();
+        let rows = self.latencies();
+        let quantiled = |row: &Latency<'_>| (row.key.to_owned(), quantiles(row.histogram));
+        let latency: Map<String, Value> = rows.iter().map(quantiled).collect();
+        let waited = record.waited.iter();
+        let waited: Map<String, Value> = waited
+            .map(|(shortage, waited)| (shortage.name().to_owned(), json!(waited.as_secs_f64())))
             .collect();
         json!({
             "version": VERSION,
+            "program": env!("CARGO_PKG_VERSION"),
+            "command": self.line,
+            "began": humantime::format_rfc3339_seconds(self.began).to_string(),
             "targets": self.targets,
             "seed": self.seed,
             "opened": record.opened,
@@ -101,21 +177,23 @@ impl Report<'_> {
             "seconds": self.elapsed.as_secs_f64(),
             "rate": self.throughput(),
             "asked_rate": self.rate,
+            "missed": record.missed,
             "latest_begin_us": micros(record.latest.as_nanos() as u64),
+            "waited_s": waited,
             "cut_short": self.is_cut_short,
+            "error": self.error,
             "latency_us": latency,
         })
     }
 }
 
+/// Of nothing measured there are none.
 fn quantiles(histogram: &Histogram<u64>) -> Value {
-    let quantile = |(name, at): (&str, f64)| {
-        (
-            name.to_owned(),
-            json!(micros(histogram.value_at_quantile(at))),
-        )
+    let quantile = |(name, _, at): (&str, &str, f64)| {
+        let ns = (!histogram.is_empty()).then(|| histogram.value_at_quantile(at));
+        (name.to_owned(), json!(ns.map(micros)))
     };
-    let mut quantiles: serde_json::Map<_, _> = QUANTILES.map(quantile).into_iter().collect();
+    let mut quantiles: Map<_, _> = QUANTILES.map(quantile).into_iter().collect();
     quantiles.insert("count".into(), json!(histogram.len()));
     quantiles.into()
 }
@@ -129,64 +207,72 @@ impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let record = self.record;
         let (done, seconds) = (record.right + record.wrongs(), self.elapsed.as_secs_f64());
-        if self.is_cut_short {
-            writeln!(f, "cut short by a signal")?;
+        let (right, wrong, rate) = (record.right, record.wrongs(), self.throughput());
+        if let Some(cut_short) = self.cut_short() {
+            writeln!(f, "{cut_short}")?;
         }
         writeln!(
             f,
-            "{done} exchanges in {seconds:.2} s, {:.0} a second: {} right, {} wrong",
-            self.throughput(),
-            record.right,
-            record.wrongs()
+            "{done} exchanges in {seconds:.2} s, {rate:.0} a second: {right} right, {wrong} wrong"
         )?;
         writeln!(
             f,
             "{} connections opened, {} at once at most, {} held, {} given up; seed {}",
             record.opened, record.most_open, record.held, record.given_up, self.seed
         )?;
-        self.fmt_complaints(f)?;
-        if done > 0 {
-            write!(f, "\n{}", Table(self.latencies()))?;
-            write!(f, "\n{}", Bars(&record.corrected))?;
+        for remark in self.remarks() {
+            writeln!(f, "{remark}")?;
         }
-        Ok(())
-    }
-}
-
-impl Report<'_> {
-    fn fmt_complaints(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(lateness) = self.lateness() {
-            writeln!(f, "{lateness}")?;
-        }
-        for (kind, count) in &self.record.wrong {
+        for (kind, count) in &record.wrong {
             writeln!(f, "  {count} {kind}")?;
         }
-        for described in &self.record.described {
+        for described in &record.described {
             writeln!(f, "  {described}")?;
         }
-        Ok(())
+        let mut rows = self.latencies();
+        rows.retain(|row| !row.histogram.is_empty());
+        if rows.is_empty() {
+            return Ok(());
+        }
+        write!(f, "\n{}", Table(&rows))?;
+        if self.rate.is_some() {
+            writeln!(
+                f,
+                "total counts from when an exchange was meant to begin, raw from when it did"
+            )?;
+        }
+        let shown = rows.iter().find(|row| row.key == "total");
+        let shown = shown.or(rows.iter().find(|row| row.key == "held_echo"));
+        shown.map_or(Ok(()), |row| {
+            write!(
+                f,
+                "\nexchanges by {} time\n{}",
+                row.name,
+                Bars(row.histogram)
+            )
+        })
     }
 }
 
-struct Table<'a>(Vec<(&'static str, &'a Histogram<u64>)>);
+struct Table<'a>(&'a [Latency<'a>]);
 
 impl fmt::Display for Table<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:<12}", "")?;
-        for name in ["p50", "p90", "p99", "p99.9", "max"] {
-            write!(f, "{name:>11}")?;
+        write!(f, "{:<15}", "")?;
+        for (_, heading, _) in QUANTILES {
+            write!(f, "{heading:>10}")?;
         }
-        writeln!(f)?;
-        for (name, histogram) in self.0.iter().filter(|(_, histogram)| !histogram.is_empty()) {
-            write!(f, "{name:<12}")?;
-            for (_, at) in QUANTILES {
-                write!(
-                    f,
-                    "{:>11}",
-                    Time(histogram.value_at_quantile(at)).to_string()
-                )?;
+        writeln!(f, "{:>10}", "count")?;
+        for Latency {
+            name, histogram, ..
+        } in self.0
+        {
+            write!(f, "{name:<15}")?;
+            for (_, _, at) in QUANTILES {
+                let time = Time(histogram.value_at_quantile(at)).to_string();
+                write!(f, "{time:>10}")?;
             }
-            writeln!(f)?;
+            writeln!(f, "{:>10}", histogram.len())?;
         }
         Ok(())
     }
@@ -257,121 +343,11 @@ impl fmt::Display for Time {
     }
 }
 
-/// What a run must not be, such as `p99>50ms`, `echo.p50>1ms` or `rate<10k`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Condition {
-    text: String,
-    phase: Option<Phase>,
-    measure: Measure,
-    is_above: bool,
-    bound: f64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Measure {
-    Quantile(f64),
-    Rate,
-    Wrong,
-    Right,
-}
-
-impl FromStr for Condition {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let place = text.find(['<', '>']).ok_or("no < or > in it")?;
-        let (name, bound) = (text[..place].trim(), text[place + 1..].trim());
-        let (phase, name) = match name.split_once('.') {
-            None => (None, name),
-            Some((phase, name)) => {
-                let found = Phase::ALL.into_iter().find(|known| known.name() == phase);
-                (
-                    Some(found.ok_or("no such phase: connect, greeting, echo, eof")?),
-                    name,
-                )
-            }
-        };
-        let quantile = QUANTILES.iter().find(|(known, _)| *known == name);
-        let measure = match (name, quantile, phase) {
-            (_, Some((_, at)), _) => Measure::Quantile(*at),
-            ("rate", _, None) => Measure::Rate,
-            ("wrong", _, None) => Measure::Wrong,
-            ("right", _, None) => Measure::Right,
-            _ => {
-                return Err("no such measure: p50, p90, p99, p999, max, rate, wrong, right".into());
-            }
-        };
-        Ok(Self {
-            text: text.to_owned(),
-            phase,
-            is_above: text[place..].starts_with('>'),
-            bound: match measure {
-                Measure::Quantile(_) => nanoseconds(bound)?,
-                Measure::Rate | Measure::Wrong | Measure::Right => number(bound)?,
-            },
-            measure,
-        })
-    }
-}
-
-fn nanoseconds(text: &str) -> Result<f64, String> {
-    let duration = humantime::parse_duration(text).map_err(|e| e.to_string())?;
-    Ok(duration.as_nanos() as f64)
-}
-
-/// A number, perhaps of thousands or millions.
-fn number(text: &str) -> Result<f64, String> {
-    let (digits, unit) = match text.strip_suffix(['k', 'M']) {
-        Some(digits) if text.ends_with('k') => (digits, 1e3),
-        Some(digits) => (digits, 1e6),
-        None => (text, 1.0),
-    };
-    let value: f64 = digits.parse().map_err(|_| format!("{text} is no number"))?;
-    (value.is_finite() && value >= 0.0)
-        .then_some(value * unit)
-        .ok_or_else(|| format!("{text} is no number"))
-}
-
-impl Condition {
-    /// Says so if the run is what it must not be. Of nothing measured, every bound is missed.
-    #[must_use]
-    pub fn complaint(&self, report: &Report<'_>) -> Option<String> {
-        let (value, shown) = match self.measure {
-            Measure::Quantile(at) => {
-                let histogram = match self.phase {
-                    Some(phase) => &report.record.phases[phase as usize],
-                    None => &report.record.corrected,
-                };
-                if histogram.is_empty() {
-                    return Some(format!("{}: nothing was measured", self.text));
-                }
-                let ns = histogram.value_at_quantile(at);
-                (ns as f64, Time(ns).to_string())
-            }
-            Measure::Rate => number_and_text(report.throughput()),
-            Measure::Wrong => number_and_text(report.record.wrongs() as f64),
-            Measure::Right => number_and_text(report.record.right as f64),
-        };
-        let is_so = if self.is_above {
-            value > self.bound
-        } else {
-            value < self.bound
-        };
-        is_so.then(|| {
-            let mut complaint = self.text.clone();
-            let _ = write!(complaint, ": it is {shown}");
-            complaint
-        })
-    }
-}
-
-fn number_and_text(value: f64) -> (f64, String) {
-    (value, format!("{value:.0}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::exchange::Phase;
+    use crate::load::record::Shortage;
 
     #[test]
     fn times_have_three_digits_and_a_unit() {
@@ -397,56 +373,109 @@ mod tests {
         assert!(buckets.is_sorted_by(|(a, _), (b, _)| a <= b));
         assert!(buckets.last().unwrap().0 >= histogram.max());
     }
-
-    fn report(record: &Record, elapsed: Duration) -> Report<'_> {
+    fn report(record: &Record) -> Report<'_> {
         Report {
             record,
-            elapsed,
+            elapsed: Duration::from_secs(10),
+            began: SystemTime::UNIX_EPOCH,
+            line: "hello-load --hold 1 -r 5",
             targets: vec!["127.0.0.1:8000".into()],
             seed: 7,
-            rate: None,
+            rate: Some(5),
             is_cut_short: false,
+            error: None,
         }
     }
 
-    #[test]
-    fn conditions_are_parsed_and_judged() {
+    /// 1000 exchanges of 1 to 1000 ms, meant to begin 1 s before; and one that was held.
+    fn record() -> Record {
         let mut record = Record::new().unwrap();
-        record.right = 10_000;
-        for ms in 1..=100 {
-            record.whole(Duration::from_millis(ms), Duration::from_millis(ms));
-            record.phase(Phase::Echo, Duration::from_millis(1));
+        for ms in 1..=1000 {
+            let took = Duration::from_millis(ms);
+            record.right += 1;
+            record.phase(Phase::Echo, false, took);
+            record.whole(took, took + Duration::from_secs(1));
         }
-        let report = report(&record, Duration::from_secs(1));
-        let check = |condition: &str, is_so: bool| {
-            let condition: Condition = condition.parse().unwrap();
-            assert_eq!(
-                condition.complaint(&report).is_some(),
-                is_so,
-                "{condition:?}"
-            );
+        record.right += 1;
+        record.held = 1;
+        record.phase(Phase::Echo, true, Duration::from_secs(9));
+        let stages = [(Stage::Ramp, 0), (Stage::Churn, 1), (Stage::Finish, 5)];
+        record.stages = stages
+            .map(|(stage, s)| (stage, Duration::from_secs(s)))
+            .into();
+        record
+    }
+
+    #[test]
+    fn every_quantile_is_in_its_field() {
+        let record = record();
+        let json = report(&record).json();
+        let ms = |row: &str, field: &str| {
+            let us = json["latency_us"][row][field].as_f64().unwrap();
+            (us / 1e3).round() as u64
         };
-        check("p50>40ms", true);
-        check("p50>60ms", false);
-        check("p99 < 50ms", false);
-        check("echo.max>2ms", false);
-        check("connect.p50>1s", true); // nothing was measured
-        check("rate<10k", false);
-        check("rate<10001", true);
-        check("rate>0.009M", true);
-        check("wrong>0", false);
-        check("right<20k", true);
-        for wrong in [
-            "",
-            "p99",
-            "p98>1ms",
-            "p99>1",
-            "rate<x",
-            "rate<-1",
-            "echo.rate<1",
-            "x.p50>1s",
-        ] {
-            assert!(wrong.parse::<Condition>().is_err(), "{wrong}");
+        let fields = ["p50", "p90", "p99", "p999", "max"];
+        let near = |row: &str, expected: [u64; 5]| {
+            for (field, expected) in fields.into_iter().zip(expected) {
+                let found = ms(row, field);
+                assert!(
+                    found.abs_diff(expected) <= expected / 500,
+                    "{row} {field}: {found}"
+                );
+            }
+        };
+        near("echo", [500, 900, 990, 999, 1000]);
+        near("total_raw", [500, 900, 990, 999, 1000]);
+        near("total", [1500, 1900, 1990, 1999, 2000]);
+        near("held_echo", [9000; 5]);
+        assert!(
+            json["latency_us"]["connect"]["p50"].is_null(),
+            "nothing was measured"
+        );
+        assert_eq!(json["latency_us"]["connect"]["count"], 0);
+        assert_eq!(
+            json["rate"], 250.0,
+            "1000 in the 4 s in which they came and went"
+        );
+    }
+
+    #[test]
+    fn the_page_and_the_text_say_the_same() {
+        let record = record();
+        let text = report(&record).to_string();
+        let page = crate::load::html::page(&report(&record));
+        for row in report(&record).latencies() {
+            let is_shown = !row.histogram.is_empty();
+            let mut lines = text
+                .lines()
+                .filter(|line| line.starts_with(&format!("{} ", row.name)));
+            let cells = lines.find(|line| line.ends_with(&format!(" {}", row.histogram.len())));
+            assert_eq!(cells.is_some(), is_shown, "{}: {text}", row.name);
+            assert_eq!(
+                page.contains(&format!("<tr><td>{}<td>", row.name)),
+                is_shown
+            );
         }
+        assert!(
+            text.contains("1.50 s") && page.contains("<td>1.50 s"),
+            "p50 of the total: {text}"
+        );
+        assert!(text.starts_with("1001 exchanges in 10.00 s, 250 a second: 1001 right, 0 wrong\n"));
+    }
+
+    #[test]
+    fn what_is_behind_is_said() {
+        let mut record = Record::new().unwrap();
+        let said = |record: &Record| report(record).remarks().join("; ");
+        assert_eq!(said(&record), "the latest began 0.00 ns after its time");
+        record.latest = Duration::from_millis(101);
+        assert_eq!(
+            said(&record),
+            "fell behind: the latest began 101 ms after its time"
+        );
+        record.missed = 3;
+        assert!(said(&record).starts_with("fell behind: 3 exchanges that were due were never"));
+        record.waited.insert(Shortage::Port, Duration::from_secs(2));
+        assert!(said(&record).ends_with("opened for 2.00 s: no local port was left; see --source"));
     }
 }

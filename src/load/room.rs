@@ -5,7 +5,7 @@ use std::fmt;
 use socket2::{Domain, SockAddr};
 
 use super::driver::ENTRY_BYTES;
-use super::source::{Source, fitting};
+use super::source::Sources;
 use crate::limits::Capacity;
 
 /// How many connections fit, and what would have to be raised for more.
@@ -28,7 +28,7 @@ impl fmt::Display for Room {
 
 impl Room {
     /// The least of what the system allows this process and of the ports that there are.
-    pub(crate) fn find(targets: &[&SockAddr], sources: &[Source]) -> std::io::Result<Self> {
+    pub(super) fn find(targets: &[&SockAddr], sources: &Sources) -> std::io::Result<Self> {
         let Capacity { connections, binds } = Capacity::find(None, ENTRY_BYTES, 0)?;
         let process = Self {
             connections: connections as u64,
@@ -41,35 +41,32 @@ impl Room {
     }
 }
 
-/// Every address has the ports of `net.ipv4.ip_local_port_range` (for both families) once for each
-/// target. `None`: a Unix socket needs none.
-fn ports(targets: &[&SockAddr], sources: &[Source]) -> Option<Room> {
-    if targets.iter().any(|target| target.domain() == Domain::UNIX) {
-        return None;
-    }
-    let addresses: u128 = targets
-        .iter()
-        .map(|target| addresses(target, sources))
-        .sum();
+/// Every local address has the ports of `net.ipv4.ip_local_port_range` (for both families) once for
+/// each target. As targets have their turns, the room is over when one of them has none. `None`: a Unix
+/// socket needs no ports.
+fn ports(targets: &[&SockAddr], sources: &Sources) -> Option<Room> {
     let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
     let mut ends = range.split_whitespace().map(str::parse::<u128>);
     let (first, last) = (ends.next()?.ok()?, ends.next()?.ok()?);
     let ports = last.checked_sub(first)? + 1;
+    let tcp = targets
+        .iter()
+        .filter(|target| target.domain() != Domain::UNIX);
+    let room = |target: &&&SockAddr| {
+        let addresses = sources.count(target.domain());
+        let same = targets.iter().filter(|other| other == target).count() as u128;
+        (ports.saturating_mul(addresses) / same, addresses)
+    };
+    let (least, addresses) = tcp.map(|target| room(&target)).min()?;
+    let connections = least.saturating_mul(targets.len() as u128);
     Some(Room {
-        connections: u64::try_from(ports * addresses).unwrap_or(u64::MAX),
+        connections: u64::try_from(connections).unwrap_or(u64::MAX),
         binds: format!(
             "the ports {first} to {last} (net.ipv4.ip_local_port_range) of {addresses} address{}; \
              see --source",
             if addresses == 1 { "" } else { "es" }
         ),
     })
-}
-
-/// How many local addresses can connect to this target; without a choice of ours, one.
-fn addresses(target: &SockAddr, sources: &[Source]) -> u128 {
-    let fitting = fitting(sources, target.domain());
-    let count: u128 = fitting.map(|source| source.count().min(1 << 64)).sum();
-    count.clamp(1, 1 << 64)
 }
 
 #[cfg(test)]
@@ -82,16 +79,24 @@ mod tests {
     fn ports_are_counted_by_source_and_target() {
         let target = |text: &str| SockAddr::from(text.parse::<SocketAddr>().unwrap());
         let (v4, v6) = (target("127.0.0.1:1"), target("[::1]:1"));
-        let count = |targets: &[&SockAddr], sources: &[&str]| {
-            let sources: Vec<Source> = sources.iter().map(|s| s.parse().unwrap()).collect();
-            ports(targets, &sources).unwrap().connections
-        };
-        let one = count(&[&v4], &[]);
-        assert!(one > 0);
-        assert_eq!(count(&[&v4, &v6], &[]), 2 * one);
-        assert_eq!(count(&[&v4], &["127.0.0.1", "127.0.0.4/30"]), 3 * one);
-        assert_eq!(count(&[&v4, &v6], &["127.0.0.4/30", "::1"]), 3 * one);
         let unix = SockAddr::unix("/nowhere").unwrap();
-        assert!(ports(&[&unix], &[]).is_none());
+        let room = |targets: &[&SockAddr], sources: &[&str]| {
+            let sources = sources.iter().map(|s| s.parse().unwrap()).collect();
+            Some(ports(targets, &Sources::new(sources).unwrap())?.connections)
+        };
+        let one = room(&[&v4], &[]).unwrap();
+        assert!(one > 0);
+        for (targets, sources, halves) in [
+            (&[&v4, &v6][..], &[][..], 4),
+            (&[&v4, &v4], &[], 2),
+            (&[&v4, &v4, &v6], &[], 3), // one turn of v6's for every two of v4's
+            (&[&v4], &["127.0.0.1", "127.0.0.4/30"], 6),
+            (&[&v4, &v6], &["127.0.0.4/30", "::1"], 4), // as many turns for the one of v6's
+            (&[&unix, &v4], &[], 4),
+        ] {
+            let room = room(targets, sources).unwrap();
+            assert!(room.abs_diff(halves * one / 2) < 3, "{targets:?}: {room}");
+        }
+        assert_eq!(room(&[&unix], &[]), None);
     }
 }

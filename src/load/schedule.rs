@@ -36,6 +36,22 @@ pub enum Stage {
     Over,
 }
 
+impl Stage {
+    /// Its name in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ramp => "opening",
+            Self::Churn => "exchanging",
+            Self::Finish => "finishing",
+            Self::Over => "over",
+        }
+    }
+}
+
+/// An open loop that begins an exchange so much after its time does not do what was asked.
+pub(super) const LATE: Duration = Duration::from_millis(100);
+
 /// How many connections there are, by what they are doing.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counts {
@@ -69,6 +85,8 @@ pub(crate) struct Schedule {
     /// When the stage began, and how many were begun in it.
     since: Moment,
     begun: u64,
+    /// Exchanges that were due and never begun.
+    missed: u64,
     is_cut_short: bool,
 }
 
@@ -79,6 +97,7 @@ impl Schedule {
             stage: Stage::Ramp,
             since: now,
             begun: 0,
+            missed: 0,
             is_cut_short: false,
         }
     }
@@ -100,13 +119,60 @@ impl Schedule {
         hold.saturating_add(churning.min(exchanges.unwrap_or(u64::MAX)))
     }
 
-    /// How long exchanges are begun, if it goes by time.
-    pub(crate) fn lasts(&self) -> Option<Duration> {
-        self.plan.duration
+    /// How much of the stage is done, from 0 to 1.
+    pub(crate) fn progress(&self, counts: Counts, now: Moment) -> f64 {
+        let of = |done: u64, all: u64| done as f64 / all.max(1) as f64;
+        let hold = self.plan.hold;
+        match self.stage {
+            Stage::Ramp => of(self.begun.saturating_sub(counts.ramping), hold),
+            Stage::Churn => {
+                let done = self.begun.saturating_sub(counts.churning);
+                let begun = self.plan.exchanges.map(|all| of(done, all));
+                let past = self.since.until(now).as_secs_f64();
+                let lasted = self.plan.duration.map(|all| past / all.as_secs_f64());
+                begun.unwrap_or(0.0).max(lasted.unwrap_or(0.0)).min(1.0)
+            }
+            Stage::Finish => of(hold.saturating_sub(counts.held + counts.finishing), hold),
+            Stage::Over => 1.0,
+        }
+    }
+
+    /// How much later than it was due the next is begun, if it is now.
+    pub(crate) fn lateness(&self, now: Moment) -> Duration {
+        match self.stage {
+            Stage::Ramp if self.begun < self.plan.hold && self.plan.ramp.is_some() => {
+                self.due(self.plan.ramp).until(now)
+            }
+            Stage::Churn if self.owed(now) > 0 => self.due(self.plan.rate).until(now),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// Exchanges that an open loop owed when it was over.
+    pub(crate) fn missed(&self) -> u64 {
+        self.missed
+    }
+
+    /// Exchanges of an open loop that are due by now and not begun.
+    fn owed(&self, now: Moment) -> u64 {
+        let Some(rate) = self.plan.rate.filter(|_| self.stage == Stage::Churn) else {
+            return 0;
+        };
+        let past = self.since.until(now);
+        let past = self
+            .plan
+            .duration
+            .map_or(past, |duration| duration.min(past));
+        // The first is due at once, and what is due at the end is not begun any more.
+        let due = (past.as_nanos() * u128::from(rate)).div_ceil(1_000_000_000);
+        let due = u64::try_from(due).unwrap_or(u64::MAX);
+        due.min(self.plan.exchanges.unwrap_or(u64::MAX))
+            .saturating_sub(self.begun)
     }
 
     /// Ends the run: nothing is begun any more, and nobody held is finished.
-    pub(crate) fn cut_short(&mut self) {
+    pub(crate) fn cut_short(&mut self, now: Moment) {
+        self.missed = self.missed.max(self.owed(now));
         self.is_cut_short = true;
         self.stage = Stage::Over;
     }
@@ -153,21 +219,20 @@ impl Schedule {
     }
 
     fn churn(&mut self, counts: Counts, now: Moment) -> Option<Step> {
+        let due = self.due(self.plan.rate);
         let end = self
             .plan
             .duration
             .map(|duration| self.since.after(duration));
-        let due = self.due(self.plan.rate);
-        let is_enough = self
-            .plan
-            .exchanges
-            .is_some_and(|enough| self.begun >= enough);
-        if is_enough || end.is_some_and(|end| end <= due.max(now)) {
-            // What an open loop has not begun by its end it still owes: it is late, not less.
-            let owes = !is_enough && self.plan.rate.is_some() && end.is_some_and(|end| due < end);
-            if !owes {
-                return (counts.churning > 0).then_some(Step::Wait(None));
-            }
+        let is_enough = self.plan.exchanges.is_some_and(|all| self.begun >= all);
+        let is_over = end.is_some_and(|end| match self.plan.rate {
+            None => end <= now,
+            // What it has not begun by its end it still owes, if that is not long ago.
+            Some(_) => end <= due || end.after(LATE) <= now,
+        });
+        if is_enough || is_over {
+            self.missed = self.missed.max(self.owed(now));
+            return (counts.churning > 0).then_some(Step::Wait(None));
         }
         Some(if due > now {
             Step::Wait(Some(due))
@@ -294,8 +359,9 @@ mod tests {
         assert_eq!(begun, expected);
     }
 
-    #[test]
-    fn an_open_loop_that_is_late_makes_up_for_it() {
+    /// An open loop of 20 exchanges that is not asked between the first and then: when those that it
+    /// begins were due, how late it says that they are, and how many it has missed in the end.
+    fn late(ms: u64) -> (Vec<u64>, u64, u64) {
         let plan = Plan {
             rate: Some(1000),
             duration: Some(Duration::from_millis(20)),
@@ -304,12 +370,102 @@ mod tests {
         let mut schedule = Schedule::new(plan, at(0));
         let mut counts = Counts::default();
         schedule.step(counts, at(0));
+        let late = schedule.lateness(at(ms)).as_millis() as u64;
         let mut begun = vec![];
-        while let Step::Exchange(meant) = schedule.step(counts, at(50)) {
-            begun.push(meant);
+        while let Step::Exchange(meant) = schedule.step(counts, at(ms)) {
+            begun.push(at(0).until(meant).as_millis() as u64);
             counts.churning += 1;
         }
-        assert_eq!(begun, (1..20).map(at).collect::<Vec<_>>());
+        assert_eq!(schedule.lateness(at(ms)), Duration::ZERO, "{ms}");
+        (begun, late, schedule.missed())
+    }
+
+    #[test]
+    fn an_open_loop_that_is_late_makes_up_for_it_unless_it_is_over() {
+        assert_eq!(late(3), (vec![1, 2, 3], 2, 0));
+        assert_eq!(late(50), ((1..20).collect(), 49, 0));
+        assert_eq!(late(119), ((1..20).collect(), 118, 0));
+        assert_eq!(late(120), (vec![], 119, 19));
+    }
+
+    #[test]
+    fn a_ramp_that_is_late_is_seen() {
+        let plan = Plan {
+            hold: 5,
+            ramp: Some(10),
+            exchanges: Some(0),
+            ..PLAN
+        };
+        let mut schedule = Schedule::new(plan, at(0));
+        assert_eq!(schedule.step(Counts::default(), at(0)), Step::Hold);
+        assert_eq!(
+            schedule.lateness(at(50)),
+            Duration::ZERO,
+            "the next is due at 100 ms"
+        );
+        assert_eq!(schedule.lateness(at(130)), Duration::from_millis(30));
+    }
+
+    #[test]
+    fn progress_goes_from_0_to_1_in_every_stage() {
+        let plan = Plan {
+            hold: 4,
+            exchanges: Some(100),
+            duration: Some(Duration::from_millis(200)),
+            ..PLAN
+        };
+        let mut schedule = Schedule::new(plan, at(0));
+        let mut counts = Counts::default();
+        assert!(schedule.progress(counts, at(0)).abs() < 1e-9);
+        while schedule.step(counts, at(0)) == Step::Hold {
+            counts.ramping += 1;
+        }
+        (counts.ramping, counts.held) = (0, 2);
+        assert!((schedule.progress(counts, at(9)) - 0.5).abs() < 1e-9);
+        while schedule.step(counts, at(10)) == Step::Hold {}
+        assert_eq!(schedule.stage(), Stage::Churn);
+        counts.held = 4;
+        let progress = [10, 60, 110, 500].map(|ms| schedule.progress(counts, at(ms)));
+        assert!(progress[0] < 0.02 && progress.is_sorted(), "{progress:?}");
+        assert!(
+            (progress[2] - 0.5).abs() < 0.02 && progress[3] <= 1.0,
+            "{progress:?}"
+        );
+        counts.churning = 0;
+        schedule.step(counts, at(500));
+        assert_eq!(schedule.stage(), Stage::Finish);
+        (counts.held, counts.finishing) = (2, 1);
+        assert!((schedule.progress(counts, at(500)) - 0.25).abs() < 1e-9);
+    }
+
+    /// As one is that is asked for more than can be.
+    #[test]
+    fn an_endless_rate_ends() {
+        let plan = Plan {
+            rate: Some(u64::MAX),
+            duration: Some(Duration::from_millis(10)),
+            ..PLAN
+        };
+        let mut schedule = Schedule::new(plan, at(0));
+        let exchange = schedule.step(Counts::default(), at(0));
+        assert_eq!(exchange, Step::Exchange(at(0)));
+        schedule.step(Counts::default(), at(110));
+        assert_eq!(schedule.stage(), Stage::Over);
+        let ten_ms = u64::MAX / 100;
+        assert!((ten_ms - 1..=ten_ms).contains(&schedule.missed()));
+    }
+
+    #[test]
+    fn who_is_cut_short_says_what_is_owed() {
+        let plan = Plan {
+            rate: Some(1000),
+            duration: Some(Duration::from_secs(9)),
+            ..PLAN
+        };
+        let mut schedule = Schedule::new(plan, at(0));
+        schedule.step(Counts::default(), at(0));
+        schedule.cut_short(at(30));
+        assert_eq!(schedule.missed(), 29);
     }
 
     #[test]
@@ -342,7 +498,7 @@ mod tests {
             },
             at(0),
         );
-        schedule.cut_short();
+        schedule.cut_short(at(0));
         assert_eq!(schedule.step(Counts::default(), at(0)), Step::Wait(None));
     }
 }

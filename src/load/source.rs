@@ -78,53 +78,85 @@ impl Source {
         self.count
     }
 
-    /// One of them; every one has its turn.
+    /// One of them, the first for 0.
     #[must_use]
-    pub fn address(&self, turn: u64) -> IpAddr {
-        let number = self.first + u128::from(turn) % self.count;
+    pub fn address(&self, place: u128) -> IpAddr {
+        let number = self.first + place % self.count;
         if self.is_v4 {
             Ipv4Addr::from_bits(number as u32).into()
         } else {
             Ipv6Addr::from_bits(number).into()
         }
     }
-}
 
-/// Whether one can connect from one of the sources to an address of that domain. Without a choice the
-/// kernel has one, and a Unix socket needs none.
-pub(super) fn fits(sources: &[Source], domain: Domain) -> bool {
-    sources.is_empty() || domain == Domain::UNIX || fitting(sources, domain).next().is_some()
-}
-
-/// The sources of that domain's family.
-pub(super) fn fitting(sources: &[Source], domain: Domain) -> impl Iterator<Item = &Source> + Clone {
-    let is_v4 = domain == Domain::IPV4;
-    sources.iter().filter(move |source| source.is_v4 == is_v4)
-}
-
-/// Gives the socket its local address. The port is chosen at connect, when the kernel knows the
-/// target: a port is then taken for one target only, and each has all of them.
-pub(super) fn bind(
-    socket: &Socket,
-    sources: &[Source],
-    domain: Domain,
-    turn: u64,
-) -> io::Result<()> {
-    if domain == Domain::UNIX {
-        return Ok(());
+    fn overlaps(&self, other: &Self) -> bool {
+        let within = |a: &Self, b: &Self| (b.first..=b.first + (b.count - 1)).contains(&a.first);
+        self.is_v4 == other.is_v4 && (within(self, other) || within(other, self))
     }
-    take_any_port(socket);
-    let fitting = fitting(sources, domain);
-    let count = fitting.clone().count() as u64;
-    let place = turn.checked_rem(count).map(|place| place as usize);
-    let Some(source) = place.and_then(|place| fitting.clone().nth(place)) else {
-        return Ok(()); // no choice of ours
-    };
-    setsockopt(socket, IpBindAddressNoPort, &true)?;
-    let address = source.address(turn / count);
-    socket
-        .bind(&SocketAddr::new(address, 0).into())
-        .map_err(|e| io::Error::new(e.kind(), format!("cannot connect from {address}: {e}")))
+}
+
+/// All sources of a run. Every address of theirs has its turn, so that each gives the same share of its
+/// ports.
+#[derive(Clone, Debug)]
+pub(super) struct Sources(Vec<Source>);
+
+impl Sources {
+    /// # Errors
+    /// In words: an address is in two of them.
+    pub(super) fn new(sources: Vec<Source>) -> io::Result<Self> {
+        for (i, one) in sources.iter().enumerate() {
+            if let Some(other) = sources[..i].iter().find(|other| one.overlaps(other)) {
+                let both = one.first.max(other.first) - one.first;
+                let why = format!("{} is in more than one --source", one.address(both));
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+            }
+        }
+        Ok(Self(sources))
+    }
+
+    /// Whether one can connect from one of them to an address of that domain. Without a choice the
+    /// kernel has one, and a Unix socket needs none.
+    pub(super) fn fit(&self, domain: Domain) -> bool {
+        self.0.is_empty() || domain == Domain::UNIX || self.of(domain).next().is_some()
+    }
+
+    /// How many addresses one can connect from; without a choice of ours, one.
+    pub(super) fn count(&self, domain: Domain) -> u128 {
+        let counts = self.of(domain).map(Source::count);
+        counts.fold(0, u128::saturating_add).max(1)
+    }
+
+    fn of(&self, domain: Domain) -> impl Iterator<Item = &Source> {
+        let is_v4 = domain == Domain::IPV4;
+        self.0.iter().filter(move |source| source.is_v4 == is_v4)
+    }
+
+    fn address(&self, domain: Domain, turn: u64) -> Option<IpAddr> {
+        let mut place = u128::from(turn) % self.count(domain);
+        for source in self.of(domain) {
+            if place < source.count {
+                return Some(source.address(place));
+            }
+            place -= source.count;
+        }
+        None
+    }
+
+    /// Gives the socket its local address. The port is chosen at connect, when the kernel knows the
+    /// target: a port is then taken for one target only, and each has all of them.
+    pub(super) fn bind(&self, socket: &Socket, domain: Domain, turn: u64) -> io::Result<()> {
+        if domain == Domain::UNIX {
+            return Ok(());
+        }
+        take_any_port(socket);
+        let Some(address) = self.address(domain, turn) else {
+            return Ok(());
+        };
+        setsockopt(socket, IpBindAddressNoPort, &true)?;
+        socket
+            .bind(&SocketAddr::new(address, 0).into())
+            .map_err(|e| io::Error::new(e.kind(), format!("cannot connect from {address}: {e}")))
+    }
 }
 
 /// connect(2) looks for a port among the even ones first, and among the odd ones if all those are
@@ -160,9 +192,7 @@ mod tests {
             let source: Source = text.parse().unwrap();
             assert_eq!(source.count(), count, "{text}");
             assert_eq!(source.address(0).to_string(), first, "{text}");
-            let turn = u64::try_from(count - 1).unwrap();
-            assert_eq!(source.address(turn).to_string(), last, "{text}");
-            assert_eq!(source.address(turn + 1).to_string(), first, "{text}");
+            assert_eq!(source.address(count - 1).to_string(), last, "{text}");
         };
         check("127.0.0.1", "127.0.0.1", "127.0.0.1", 1);
         check("127.0.0.0/8", "127.0.0.1", "127.255.255.254", (1 << 24) - 2);
@@ -183,5 +213,49 @@ mod tests {
         }
         let everything: Source = "::/0".parse().unwrap();
         assert_eq!(everything.count(), u128::MAX - 2);
+    }
+    fn sources(texts: &[&str]) -> io::Result<Sources> {
+        Sources::new(texts.iter().map(|text| text.parse().unwrap()).collect())
+    }
+
+    #[test]
+    fn every_address_has_its_turn() {
+        let sources = sources(&["10.0.0.9", "::1", "10.1.2.4/30"]).unwrap();
+        let turns = |domain| {
+            let turn = |turn| sources.address(domain, turn).unwrap().to_string();
+            (0..4).map(turn).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            turns(Domain::IPV4),
+            ["10.0.0.9", "10.1.2.5", "10.1.2.6", "10.0.0.9"]
+        );
+        assert_eq!(turns(Domain::IPV6), ["::1"; 4]);
+        assert_eq!(
+            (sources.count(Domain::IPV4), sources.count(Domain::IPV6)),
+            (3, 1)
+        );
+        assert!(sources.fit(Domain::IPV4) && sources.fit(Domain::UNIX));
+    }
+
+    #[test]
+    fn no_address_is_counted_twice() {
+        let overlap = |texts| sources(texts).err().map(|e| e.to_string());
+        let twice = |address: &str| Some(format!("{address} is in more than one --source"));
+        assert_eq!(overlap(&["127.0.0.1", "127.0.0.1"]), twice("127.0.0.1"));
+        assert_eq!(overlap(&["127.0.0.9", "127.0.0.0/8"]), twice("127.0.0.9"));
+        assert_eq!(overlap(&["127.0.0.0/8", "127.0.0.9"]), twice("127.0.0.9"));
+        assert_eq!(overlap(&["::/0", "0.0.0.0/0"]), None);
+        assert_eq!(overlap(&["127.0.0.0/30", "127.0.0.4/30"]), None);
+    }
+
+    #[test]
+    fn without_a_choice_the_kernel_chooses() {
+        let none = sources(&[]).unwrap();
+        assert_eq!(
+            (none.count(Domain::IPV4), none.address(Domain::IPV4, 7)),
+            (1, None)
+        );
+        assert!(none.fit(Domain::IPV6));
+        assert!(!sources(&["::1"]).unwrap().fit(Domain::IPV4));
     }
 }

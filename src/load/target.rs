@@ -5,7 +5,7 @@ use std::net::ToSocketAddrs;
 
 use socket2::SockAddr;
 
-use super::source::{Source, fits};
+use super::source::Sources;
 use crate::address::Address;
 
 /// A server: as it was named, and where it may be found.
@@ -24,7 +24,7 @@ impl Target {
     ///
     /// # Errors
     /// One line: it has no address, or none that one of the sources can connect to.
-    pub(super) fn resolve(address: &Address, sources: &[Source]) -> io::Result<Self> {
+    pub(super) fn resolve(address: &Address, sources: &Sources) -> io::Result<Self> {
         let name = address.to_string();
         let found = match address {
             Address::Tcp { host, port } => (host.as_str(), *port)
@@ -37,7 +37,7 @@ impl Target {
         if addresses.is_empty() {
             return Err(io::Error::other(format!("{name} has no address")));
         }
-        addresses.retain(|address| fits(sources, address.domain()));
+        addresses.retain(|address| sources.fit(address.domain()));
         if addresses.is_empty() {
             let why = "it is of another family than every --source";
             return Err(io::Error::other(format!("cannot connect to {name}: {why}")));
@@ -53,6 +53,20 @@ impl Target {
     /// Where to connect to.
     pub(super) fn address(&self) -> &SockAddr {
         &self.addresses[self.current]
+    }
+
+    /// Its name, and the address that it stands for if it has several.
+    pub(super) fn describe(&self, address: u16) -> String {
+        let shown = self.addresses.get(usize::from(address));
+        match shown.and_then(SockAddr::as_socket) {
+            Some(address) if self.addresses.len() > 1 => format!("{} ({address})", self.name),
+            _ => self.name.clone(),
+        }
+    }
+
+    /// Whether somebody has connected to it.
+    pub(super) fn has_answered(&self) -> bool {
+        self.has_answered
     }
 
     /// Which of its addresses that is.

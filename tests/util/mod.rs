@@ -266,7 +266,7 @@ fn end_within(patience: Duration, child: &mut Child) -> ExitStatus {
 }
 
 /// How the child ended, if it did.
-fn status_within(patience: Duration, child: &mut Child) -> Option<ExitStatus> {
+pub fn status_within(patience: Duration, child: &mut Child) -> Option<ExitStatus> {
     let start = Instant::now();
     while start.elapsed() < patience {
         if let Some(status) = child.try_wait().unwrap() {

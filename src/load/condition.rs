@@ -1,0 +1,225 @@
+//! What a run must not be: the conditions of `--fail-if`.
+
+use std::str::FromStr;
+
+use super::cli::thousands;
+use super::report::{QUANTILES, Report, Time};
+
+/// What a run must not be, such as `p99>50ms`, `echo.p50>=1ms` or `rate<10k`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Condition {
+    text: String,
+    measure: Measure,
+    relation: Relation,
+    bound: f64,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Measure {
+    /// Of the row with that key.
+    Quantile(String, f64),
+    Rate,
+    Wrong,
+    Right,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Relation {
+    is_above: bool,
+    or_equal: bool,
+}
+
+/// The keys of all rows that there may be.
+const ROWS: [&str; 10] = [
+    "connect",
+    "greeting",
+    "echo",
+    "eof",
+    "total",
+    "total_raw",
+    "held_connect",
+    "held_greeting",
+    "held_echo",
+    "held_eof",
+];
+
+impl FromStr for Condition {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let place = text.find(['<', '>']).ok_or("no < or > in it")?;
+        let (measure, bound) = (text[..place].trim(), &text[place + 1..]);
+        let measure = measure.parse()?;
+        let relation = Relation {
+            is_above: text[place..].starts_with('>'),
+            or_equal: bound.starts_with('='),
+        };
+        let bound = bound.trim_start_matches('=').trim();
+        Ok(Self {
+            text: text.to_owned(),
+            relation,
+            bound: match measure {
+                Measure::Quantile(..) => nanoseconds(bound)?,
+                Measure::Rate | Measure::Wrong | Measure::Right => number(bound)?,
+            },
+            measure,
+        })
+    }
+}
+
+impl FromStr for Measure {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "rate" => return Ok(Self::Rate),
+            "wrong" => return Ok(Self::Wrong),
+            "right" => return Ok(Self::Right),
+            _ => {}
+        }
+        let row = ROWS.into_iter().find(|row| {
+            name.strip_prefix(row)
+                .is_some_and(|rest| rest.starts_with('.'))
+        });
+        let quantile = row.map_or(name, |row| &name[row.len() + 1..]);
+        let at = quantile_at(quantile)
+            .ok_or("no such measure: p50, p99.9, max, rate, wrong, right, or as in echo.p50")?;
+        Ok(Self::Quantile(row.unwrap_or("total").to_owned(), at))
+    }
+}
+
+/// `p50`, `p99.9` and every other, `p999` as the field is called, or `max`.
+fn quantile_at(name: &str) -> Option<f64> {
+    if let Some((_, _, at)) = QUANTILES.iter().find(|(known, _, _)| *known == name) {
+        return Some(*at);
+    }
+    let percent: f64 = name.strip_prefix('p')?.parse().ok()?;
+    (0.0..=100.0).contains(&percent).then_some(percent / 100.0)
+}
+
+fn nanoseconds(text: &str) -> Result<f64, String> {
+    let duration = humantime::parse_duration(text).map_err(|e| e.to_string())?;
+    Ok(duration.as_nanos() as f64)
+}
+
+fn number(text: &str) -> Result<f64, String> {
+    let (digits, unit) = thousands(text);
+    let value = digits
+        .parse()
+        .ok()
+        .filter(|value: &f64| value.is_finite() && *value >= 0.0);
+    value.map_or_else(
+        || Err(format!("{text:?} is no number")),
+        |value| Ok(value * unit as f64),
+    )
+}
+
+impl Condition {
+    /// Says so if the run is what it must not be. Of nothing measured, every bound is missed.
+    #[must_use]
+    pub fn complaint(&self, report: &Report<'_>) -> Option<String> {
+        let (value, shown) = match &self.measure {
+            Measure::Quantile(key, at) => {
+                let rows = report.latencies();
+                let row = rows
+                    .iter()
+                    .find(|row| row.key == key && !row.histogram.is_empty());
+                let Some(row) = row else {
+                    return Some(format!("{}: nothing was measured", self.text));
+                };
+                let ns = row.histogram.value_at_quantile(*at);
+                (ns as f64, Time(ns).to_string())
+            }
+            Measure::Rate => number_and_text(report.throughput()),
+            Measure::Wrong => number_and_text(report.record.wrongs() as f64),
+            Measure::Right => number_and_text(report.record.right as f64),
+        };
+        let Relation { is_above, or_equal } = self.relation;
+        let is_beyond = if is_above {
+            value > self.bound
+        } else {
+            value < self.bound
+        };
+        let is_so = is_beyond || or_equal && value == self.bound;
+        is_so.then(|| format!("{}: it is {shown}", self.text))
+    }
+}
+
+fn number_and_text(value: f64) -> (f64, String) {
+    (value, format!("{value:.0}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::load::exchange::Phase;
+    use crate::load::record::Record;
+
+    fn report(record: &Record, elapsed: Duration) -> Report<'_> {
+        Report {
+            record,
+            elapsed,
+            began: SystemTime::UNIX_EPOCH,
+            line: "hello-load",
+            targets: vec!["127.0.0.1:8000".into()],
+            seed: 7,
+            rate: None,
+            is_cut_short: false,
+            error: None,
+        }
+    }
+
+    #[test]
+    fn conditions_are_parsed_and_judged() {
+        let mut record = Record::new().unwrap();
+        record.right = 10_000;
+        for ms in 1..=100 {
+            record.whole(Duration::from_millis(ms), Duration::from_millis(ms));
+            record.phase(Phase::Echo, false, Duration::from_millis(1));
+        }
+        let report = report(&record, Duration::from_secs(1));
+        let check = |condition: &str, is_so: bool| {
+            let condition: Condition = condition.parse().unwrap();
+            assert_eq!(
+                condition.complaint(&report).is_some(),
+                is_so,
+                "{condition:?}"
+            );
+        };
+        check("p50>40ms", true);
+        check("p50>60ms", false);
+        check("p99 < 50ms", false);
+        check("p95>94ms", true);
+        check("p95>96ms", false);
+        check("p99.9 > 99ms", true);
+        check("p999>99ms", true);
+        check("total.p50>40ms", true);
+        check("total_raw.p50<1h", true); // not an open loop, so nothing was measured
+        check("echo.max>2ms", false);
+        check("connect.p50>1s", true); // nothing was measured
+        check("rate<10k", false);
+        check("rate<10001", true);
+        check("rate>0.009M", true);
+        check("wrong>0", false);
+        check("wrong>=0", true);
+        check("right<=10K", true);
+        check("right>=10001", false);
+        check("right<20k", true);
+        for wrong in [
+            "",
+            "p99",
+            "p101>1ms",
+            "p>1ms",
+            "echo>1ms",
+            "p99>1",
+            "rate<x",
+            "rate<-1",
+            "echo.rate<1",
+            "x.p50>1s",
+        ] {
+            assert!(wrong.parse::<Condition>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -136,7 +136,7 @@ fn follow(load: &mut Load, bar: &ProgressBar) -> io::Result<()> {
     Ok(())
 }
 
-/// What was done in the second before.
+/// What was done a second, in the half second before.
 #[derive(Default)]
 struct Pace {
     since: Duration,
@@ -148,7 +148,7 @@ impl Pace {
     fn of(&mut self, done: u64, now: Duration) -> f64 {
         let seconds = now.saturating_sub(self.since).as_secs_f64();
         let rate = (done - self.done) as f64 / seconds.max(1e-9);
-        if seconds >= 1.0 {
+        if seconds >= 0.5 {
             (self.since, self.done, self.rate) = (now, done, rate);
         }
         if self.since.is_zero() {

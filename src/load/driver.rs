@@ -1,23 +1,22 @@
 //! The driver: one poll, one slab of connections.
 
+mod opening;
+
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-use mio::event::Source as _;
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Poll};
 use slab::Slab;
-use socket2::{SockAddr, Socket, Type};
+use socket2::SockAddr;
 
 use super::alarm::Alarm;
 use super::connection::{Connection, Progress, Ready};
-use super::exchange::{Exchange, Expected, Phase, Wrong};
+use super::exchange::{Expected, Phase, Wrong};
 use super::payload::Payloads;
 use super::record::{Point, Record, Shortage};
 use super::room::Room;
-use super::schedule::{Counts, Plan, Schedule, Stage, Step};
+use super::schedule::{Counts, Plan, Schedule, Stage};
 use super::source::{Source, Sources};
 use super::target::Target;
 use crate::address::Address;
@@ -28,9 +27,6 @@ use crate::signals::{Request, Signals};
 /// exchange takes two events at least, so a closed loop gets to as many at once as it shall have.
 const EVENTS_PER_TURN: usize = 256;
 const OPENS_PER_TURN: usize = 256;
-
-/// When to try again what there is no room for.
-const RETRY: Duration = Duration::from_millis(1);
 
 /// How much is sent or received in one call, in bytes.
 const SCRATCH: usize = 64 << 10;
@@ -315,130 +311,6 @@ impl Load {
             right: self.record.right,
             wrong: self.record.wrongs(),
             open,
-        }
-    }
-
-    /// Begins what is due; returns when there will be more, if time alone tells.
-    fn begin(&mut self) -> io::Result<Option<Moment>> {
-        let now = self.now();
-        if let Some(at) = self.retry_at.filter(|at| *at > now) {
-            return Ok(Some(at));
-        }
-        self.retry_at = None;
-        for _ in 0..OPENS_PER_TURN {
-            let now = self.now();
-            let late = self.schedule.lateness(now);
-            self.record.latest = self.record.latest.max(late);
-            let opened = match self.schedule.step(self.counts, now) {
-                Step::Wait(until) => return Ok(until),
-                Step::Finish => {
-                    self.finish();
-                    continue;
-                }
-                Step::Hold => self.open(Role::Ramping, now)?,
-                Step::Exchange(meant) => self.open(Role::Churning, meant)?,
-            };
-            if !opened {
-                // There is no edge for a port, a descriptor or a place in a Unix socket's queue.
-                self.schedule.take_back();
-                self.retry_at = Some(self.now().after(RETRY));
-                return Ok(self.retry_at);
-            }
-        }
-        Ok(Some(now))
-    }
-
-    /// Opens a connection. `false`: not now.
-    fn open(&mut self, role: Role, meant: Moment) -> io::Result<bool> {
-        let id = self.record.opened;
-        let target = (id % self.targets.len() as u64) as usize;
-        let now = self.now();
-        let Some((socket, connected)) = self.connect(id, target)? else {
-            return Ok(false);
-        };
-        self.record.open_one();
-        self.expected.opened = self.record.opened;
-        let key = self.slab.insert(Client {
-            connection: Connection {
-                socket,
-                exchange: Exchange::new(id, &self.expected),
-            },
-            timer: Timer::IDLE,
-            role,
-            target: target as u32,
-            address: self.targets[target].current(),
-            meant,
-            began: now,
-            since: now,
-        });
-        self.peak = self.peak.max(self.slab.len() as u64);
-        *self.count(role) += 1;
-        self.deadlines.set(&mut self.slab, Kind::Echo, key, now);
-        self.register(key, connected);
-        Ok(true)
-    }
-
-    /// A socket for connection `id`, and how its connect went so far. `None`: not now.
-    ///
-    /// # Errors
-    /// The system's, not the connection's: with the next it would be the same.
-    fn connect(&mut self, id: u64, target: usize) -> io::Result<Option<(Socket, io::Result<()>)>> {
-        let turn = id / self.targets.len() as u64;
-        let target = &self.targets[target];
-        let (address, may_wait) = (target.address(), target.has_answered());
-        let domain = address.domain();
-        let socket = match Socket::new(domain, Type::STREAM.nonblocking().cloexec(), None) {
-            Err(e) if matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
-                return self.wait_for(Shortage::Descriptor).then_some(None).ok_or(e);
-            }
-            socket => socket?,
-        };
-        self.sources.bind(&socket, domain, turn)?;
-        let connected = match socket.connect(address) {
-            Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => Ok(()),
-            Err(e) => {
-                let shortage = match e.kind() {
-                    io::ErrorKind::WouldBlock => Some(Shortage::Queue),
-                    // To whom somebody could connect there is a way: it is the port that is lacking.
-                    io::ErrorKind::AddrNotAvailable if may_wait => Some(Shortage::Port),
-                    _ => None,
-                };
-                match shortage {
-                    Some(shortage) if self.wait_for(shortage) => return Ok(None),
-                    Some(shortage) => {
-                        let why = shortage.to_string();
-                        Err(io::Error::new(io::ErrorKind::TimedOut, why))
-                    }
-                    None => Err(e),
-                }
-            }
-            Ok(()) => Ok(()),
-        };
-        if let Some((shortage, since)) = self.short_of.take() {
-            let waited = since.until(self.now());
-            *self.record.waited.entry(shortage).or_default() += waited;
-        }
-        Ok(Some((socket, connected)))
-    }
-
-    /// Whether to wait for what is short, and try again. There is no connection yet that could time
-    /// out, so this says when the one to be has waited for long enough.
-    fn wait_for(&mut self, shortage: Shortage) -> bool {
-        let now = self.now();
-        let (_, since) = *self.short_of.get_or_insert((shortage, now));
-        self.timeout.is_zero() || since.until(now) < self.timeout
-    }
-
-    fn register(&mut self, key: usize, connected: io::Result<()>) {
-        let connection = &self.slab[key].connection;
-        let registered = connected.and_then(|()| {
-            let both = Interest::READABLE | Interest::WRITABLE;
-            let descriptor = connection.socket.as_raw_fd();
-            SourceFd(&descriptor).register(self.poll.registry(), Token(key), both)
-        });
-        if let Err(e) = registered {
-            let wrong = connection.exchange.handle_error(&e);
-            self.fail(key, wrong);
         }
     }
 

@@ -336,6 +336,20 @@ fn what_looks_wrong_and_is_not() {
             .try_for_each(|byte| stream.write_all(&[*byte]))
     });
     assert_right(&run("-n 20 -c 4", &[&slow]), 20);
+    let late = serve(|stream| {
+        std::thread::sleep(Duration::from_millis(200));
+        greet(stream)?;
+        let payload = receive(stream, LENGTH)?;
+        stream.write_all(&payload)
+    });
+    assert_right(&run("-n 20 -c 20", &[&late]), 20);
+    assert_wrong(
+        "-c 20 --timeout 50ms",
+        &late,
+        "timed_out_greeting",
+        "greeting",
+        "0 bytes of",
+    );
     let prefix = serve(|stream| {
         greet(stream)?;
         let payload = receive(stream, 2000)?;
@@ -954,6 +968,35 @@ fn assert_cut_short(output: &Output, open: u64) -> Value {
     );
     assert!(number(&report, "opened") >= 100, "{report}");
     report
+}
+
+/// While it opens those that it will hold, and while it finishes them.
+#[test]
+fn an_interrupted_run_says_so_in_every_stage() {
+    for (options, stage, reached) in [
+        ("--hold 1000 --ramp 20", "opening", 5),
+        ("--hold 50 -n 0 -c 4", "finishing", 4),
+    ] {
+        let (sender, events) = mpsc::channel();
+        let target = serve(move |stream| {
+            let _ = sender.send("opening");
+            greet(stream)?;
+            receive(stream, LENGTH)?;
+            let _ = sender.send("finishing");
+            hang(stream)
+        });
+        let child = spawn(&mut load(&format!("{options} --json"), &[&target]));
+        let mut left = reached;
+        while left > 0 {
+            let event = events.recv_timeout(PATIENCE).unwrap();
+            left -= i32::from(event == stage);
+        }
+        let report = report(&interrupt(child));
+        assert_eq!(report["cut_short"], true, "{report}");
+        let opened = number(&report, "opened");
+        assert_eq!((number(&report, "given_up"), wrongs(&report)), (opened, 0));
+        assert!((reached as u64..=50).contains(&opened), "{report}");
+    }
 }
 
 /// A terminal that closes leaves no run behind that nobody sees.

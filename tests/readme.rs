@@ -62,6 +62,7 @@ fn every_transcript_is_tested_here() {
             "exec",
             "hello-echo",
             "cargo",
+            "hello-load",
             "hello-load"
         ]
     );
@@ -141,10 +142,57 @@ fn help() {
 }
 
 fn assert_helps(name: &str, program: &str) {
-    let (command, shown) = transcript(name);
-    assert_eq!(command, format!("{name} --help"));
+    let (_, shown) = transcript(&format!("{name} --help"));
     let output = Command::new(program).arg("--help").output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), shown);
+}
+
+/// The report that the README shows is one of this run's: the same lines with the same counts, if not
+/// the same times.
+#[cfg(feature = "load")]
+#[test]
+fn hello_load_report() {
+    if !util::have_descriptors(5100) {
+        return;
+    }
+    let (command, shown) = transcript("hello-load --hold");
+    let server = Server::start(&[]);
+    let output = Command::new(LOAD)
+        .args(command.split(' ').skip(1))
+        .arg(server.address().to_string())
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(without_times(&said), without_times(shown), "{said}");
+}
+
+/// With every time, rate, seed and bar as a hash; and one line for all bars.
+#[cfg(feature = "load")]
+fn without_times(report: &str) -> Vec<String> {
+    let mut lines: Vec<String> = vec![];
+    for line in report.lines() {
+        if line.trim_start().starts_with('≤') {
+            lines.push("≤".to_owned());
+            continue;
+        }
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let line = words.iter().enumerate().map(|(i, word)| {
+            let next = words
+                .get(i + 1)
+                .map_or("", |next| next.trim_end_matches(','));
+            let is_time = ["ns", "µs", "ms", "s", "a", "at"].contains(&next);
+            let is_unit = ["ns", "µs", "ms", "s", "s,"].contains(word);
+            let is_seed = i > 0 && words[i - 1] == "seed";
+            if is_time || is_unit || is_seed {
+                "#"
+            } else {
+                word
+            }
+        });
+        lines.push(line.collect::<Vec<_>>().join(" "));
+    }
+    lines.dedup();
+    lines
 }
 
 /// The table of the report's fields has all of them, and nothing else.

@@ -450,6 +450,65 @@ mod tests {
         }
     }
 
+    /// What it wants and where it stands, at each step of a payload that is sent in two pieces.
+    #[test]
+    fn it_says_what_it_wants() {
+        let expected = expected(20);
+        let payload = payload(&expected, ID);
+        let mut exchange = Exchange::new(ID, &expected);
+        let at = |exchange: &Exchange| (exchange.phase(), exchange.want());
+        assert_eq!((exchange.id(), exchange.length()), (ID, 20));
+        assert_eq!(at(&exchange), (Phase::Connect, Want::Connect));
+        exchange.begin(); // too early, so it changes nothing
+        exchange.handle_connected(&expected);
+        assert_eq!(at(&exchange), (Phase::Greeting, Want::Receive));
+        exchange.handle_received(b"hello\n", &expected).unwrap();
+        assert_eq!(at(&exchange), (Phase::Echo, Want::Receive));
+        exchange.begin();
+        assert_eq!(at(&exchange), (Phase::Echo, Want::Send(0)));
+        exchange.handle_sent(5);
+        assert_eq!(at(&exchange), (Phase::Echo, Want::Send(5)));
+        exchange.handle_sent(15);
+        assert_eq!(at(&exchange), (Phase::Echo, Want::Receive));
+        exchange.handle_received(&payload[..5], &expected).unwrap();
+        assert_eq!(at(&exchange), (Phase::Echo, Want::Receive));
+        exchange.handle_received(&payload[5..], &expected).unwrap();
+        assert_eq!(at(&exchange), (Phase::Eof, Want::Receive));
+        let extra = exchange.handle_received(b"x", &expected).unwrap_err();
+        assert_eq!(extra.what, "at byte 20 expected nothing, got \"x\"");
+    }
+
+    /// One read need not bring what was sent in pieces, or more than a message.
+    #[test]
+    fn a_prefix_is_an_echo_where_more_is_not_owed() {
+        let prefix = |length: usize, pieces: &[usize], seen: usize| {
+            let expected = expected(length);
+            let mut exchange = Exchange::new(ID, &expected);
+            exchange.handle_connected(&expected);
+            exchange.handle_received(b"hello\n", &expected).unwrap();
+            exchange.begin();
+            pieces.iter().for_each(|piece| exchange.handle_sent(*piece));
+            let echo = &payload(&expected, ID)[..seen];
+            exchange.handle_received(echo, &expected).unwrap();
+            exchange.handle_eof().map_err(|wrong| wrong.kind)
+        };
+        assert_eq!(prefix(1000, &[1000], 999), Err(Kind::ShortEcho));
+        assert_eq!(prefix(1000, &[1000], 1000), Ok(()));
+        assert_eq!(prefix(1001, &[1001], 1000), Ok(()));
+        assert_eq!(prefix(1000, &[999, 1], 1), Ok(()));
+        assert_eq!(prefix(1000, &[1, 998, 1], 999), Ok(()));
+    }
+
+    #[test]
+    fn more_than_the_echo_is_too_much_however_it_is_cut() {
+        let expected = expected(20);
+        let sent = [&b"hello\n"[..], &payload(&expected, ID), b"x"].concat();
+        for cut in GREETED..sent.len() {
+            let outcome = outcome(&expected, &sent, &[GREETED, cut]);
+            assert_eq!(outcome, Err(Kind::ExtraBytes), "{cut}");
+        }
+    }
+
     #[test]
     fn every_bit_counts_however_it_is_cut() {
         let expected = expected(20);

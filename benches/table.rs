@@ -60,7 +60,7 @@ impl Stream for Client {
         Ok(1000)
     }
 
-    fn discard(&mut self) -> io::Result<usize> {
+    fn discard(&mut self, _: usize) -> io::Result<usize> {
         Ok(0)
     }
 

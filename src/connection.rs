@@ -79,8 +79,9 @@ impl Protocol for Session {
 pub trait Stream {
     /// As recv(2): 0 is the peer's FIN.
     fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
-    /// Receives 64 KiB at most and forgets them; 0 is the peer's FIN.
-    fn discard(&mut self) -> io::Result<usize>;
+    /// Receives so many bytes at most, or 64 KiB if that is less, and forgets them; 0 is the peer's
+    /// FIN.
+    fn discard(&mut self, most: usize) -> io::Result<usize>;
     /// As send(2), and without SIGPIPE. With `more` the last segment may wait for what follows.
     fn send(&mut self, bytes: &[u8], more: bool) -> io::Result<usize>;
     /// Sends FIN after all that was sent.
@@ -94,10 +95,10 @@ impl Stream for socket2::Socket {
 
     // Not inlined: so much on the stack is probed page by page on entry, of whoever has it.
     #[inline(never)]
-    fn discard(&mut self) -> io::Result<usize> {
+    fn discard(&mut self, most: usize) -> io::Result<usize> {
         // With MSG_TRUNC, TCP frees what has come without copying it (tcp(7)); a Unix socket copies.
         let mut sink = [const { MaybeUninit::uninit() }; DISCARD];
-        self.recv_with_flags(&mut sink, libc::MSG_TRUNC)
+        self.recv_with_flags(&mut sink[..most.min(DISCARD)], libc::MSG_TRUNC)
     }
 
     fn send(&mut self, bytes: &[u8], more: bool) -> io::Result<usize> {
@@ -116,7 +117,7 @@ impl Stream for socket2::Socket {
 /// that sends faster than we discard.
 const CALLS_PER_TURN: usize = 4;
 
-/// How much is discarded in one call, in bytes.
+/// How much is discarded in one call at most, in bytes.
 pub(crate) const DISCARD: usize = 64 << 10;
 
 /// What an event tells about reading. Only a hint: whatever it claims, the calls decide.
@@ -124,10 +125,13 @@ pub(crate) const DISCARD: usize = 64 << 10;
 pub(crate) enum Readiness {
     /// There was no event yet: send, but do not receive.
     Unknown,
-    /// There was an event; `fin`: the peer has sent its FIN or is gone.
+    /// There was an event.
     Event {
-        /// Whether a receive that comes back short has one more to follow: the FIN.
+        /// Whether the peer is said to have sent its FIN, or to be gone: then a receive that comes
+        /// back short has one more to follow.
         fin: bool,
+        /// How many bytes may be discarded now, at least one: its share of what a turn discards.
+        share: usize,
     },
 }
 
@@ -231,7 +235,7 @@ impl<S: Stream, P: Protocol> Connection<S, P> {
         match stopped {
             Stop::Done(reason) => Progress::Done(reason),
             Stop::Waiting if self.interest() == registered => Progress::Pending,
-            Stop::Waiting | Stop::OutOfCalls => Progress::Register(self.interest()),
+            Stop::Waiting | Stop::HadItsShare => Progress::Register(self.interest()),
         }
     }
 
@@ -242,17 +246,18 @@ impl<S: Stream, P: Protocol> Connection<S, P> {
         readiness: Readiness,
         bytes: &mut Bytes,
     ) -> Stop {
-        let (mut readable, mut fin) = match readiness {
-            Readiness::Unknown => (false, false),
-            Readiness::Event { fin } => (true, fin),
+        let (mut readable, mut fin, mut share) = match readiness {
+            Readiness::Unknown => (false, false, 0),
+            Readiness::Event { fin, share } => (true, fin, share),
         };
         let mut calls = 0;
         loop {
             let outcome = match self.session.want(context, scratch) {
                 Want::Receive | Want::Discard if !readable => return Stop::Waiting,
                 Want::Send { .. } | Want::Receive | Want::Discard if calls == CALLS_PER_TURN => {
-                    return Stop::OutOfCalls;
+                    return Stop::HadItsShare;
                 }
+                Want::Discard if share == 0 => return Stop::HadItsShare,
                 Want::Send { bytes: owed, more } => match self.stream.send(owed, more) {
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Stop::Waiting,
                     Ok(0) => Err(io::ErrorKind::WriteZero.into()),
@@ -269,9 +274,9 @@ impl<S: Stream, P: Protocol> Connection<S, P> {
                 // Whose FIN is here needs none of ours but that of close(2). One look, no more: the
                 // echo may be held back until the FIN.
                 Want::HalfClose if std::mem::take(&mut fin) && calls < CALLS_PER_TURN => {
-                    self.discard(context, bytes)
+                    self.discard(context, &mut share, bytes)
                 }
-                Want::Discard => self.discard(context, bytes),
+                Want::Discard => self.discard(context, &mut share, bytes),
                 // No event asks for these two, so they are not put off, whatever was spent so far.
                 // Of the errors of shutdown(2) none goes away by trying again.
                 Want::HalfClose => {
@@ -293,8 +298,14 @@ impl<S: Stream, P: Protocol> Connection<S, P> {
         }
     }
 
-    fn discard(&mut self, context: &P::Context, bytes: &mut Bytes) -> io::Result<()> {
-        let n = self.stream.discard()?;
+    fn discard(
+        &mut self,
+        context: &P::Context,
+        share: &mut usize,
+        bytes: &mut Bytes,
+    ) -> io::Result<()> {
+        let n = self.stream.discard(*share)?;
+        *share = share.saturating_sub(n);
         bytes.received += n as u64;
         self.session.handle_discarded(n, context);
         Ok(())
@@ -311,7 +322,7 @@ impl<S> Connection<S, Session> {
 /// Why [`Connection::advance`] went no further.
 enum Stop {
     Waiting,
-    OutOfCalls,
+    HadItsShare,
     Done(Reason),
 }
 
@@ -395,8 +406,9 @@ mod tests {
             outcome
         }
 
-        fn discard(&mut self) -> io::Result<usize> {
-            self.recv(&mut [0; SCRATCH])
+        fn discard(&mut self, most: usize) -> io::Result<usize> {
+            assert!(most > 0, "0 bytes would be taken for the FIN");
+            self.recv(&mut [0; SCRATCH][..most.min(SCRATCH)])
         }
 
         fn send(&mut self, bytes: &[u8], more: bool) -> io::Result<usize> {
@@ -432,7 +444,7 @@ mod tests {
 
     /// Plays one script against a connection that is driven again whenever it waits, as the server
     /// does. Returns whether the connection wanted more than the script has.
-    fn play(script: &[Outcome], fin: bool) -> bool {
+    fn play(script: &[Outcome], fin: bool, share: usize) -> bool {
         let config = config();
         let stream = Scripted {
             script: script.iter(),
@@ -474,7 +486,7 @@ mod tests {
             }
             assert_eq!(connection.is_lingering(), stream.half_closed, "{script:?}");
             assert!(!stream.held_back, "the echo is held back: {script:?}");
-            readiness = Readiness::Event { fin };
+            readiness = Readiness::Event { fin, share };
         };
         let Connection { stream, session } = connection;
         assert_eq!(bytes.received, stream.received as u64);
@@ -515,14 +527,14 @@ mod tests {
     }
 
     /// Every script of at most `depth` outcomes, each extended only where the connection asks.
-    fn explore(script: &mut Vec<Outcome>, depth: usize, fin: bool) -> usize {
-        if !play(script, fin) || script.len() == depth {
+    fn explore(script: &mut Vec<Outcome>, depth: usize, fin: bool, share: usize) -> usize {
+        if !play(script, fin, share) || script.len() == depth {
             return 1;
         }
         let mut scripts = 1;
         for outcome in OUTCOMES {
             script.push(outcome);
-            scripts += explore(script, depth, fin);
+            scripts += explore(script, depth, fin, share);
             script.pop();
         }
         scripts
@@ -530,8 +542,8 @@ mod tests {
 
     #[test]
     fn every_outcome_of_every_call() {
-        for fin in [false, true] {
-            let scripts = explore(&mut vec![], 8, fin);
+        for (fin, share) in [(false, 2), (true, 2), (false, DISCARD), (true, DISCARD)] {
+            let scripts = explore(&mut vec![], 8, fin, share);
             println!("{scripts} scripts");
             assert!(scripts > 50_000);
         }
@@ -539,15 +551,17 @@ mod tests {
 
     #[test]
     fn a_flooding_peer_has_its_share_and_no_more() {
-        struct Flood(usize);
+        /// How often it was received from, and how much of that was discarded.
+        struct Flood(usize, usize);
         impl Stream for Flood {
             fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
                 self.0 += 1;
                 Ok(buffer.len())
             }
-            fn discard(&mut self) -> io::Result<usize> {
+            fn discard(&mut self, most: usize) -> io::Result<usize> {
                 self.0 += 1;
-                Ok(DISCARD)
+                self.1 += most.min(DISCARD);
+                Ok(most.min(DISCARD))
             }
             fn send(&mut self, bytes: &[u8], _: bool) -> io::Result<usize> {
                 Ok(bytes.len())
@@ -557,23 +571,28 @@ mod tests {
             }
         }
         let config = Config::default();
-        let mut connection = Connection::new(Flood(0), Session::new(&config));
+        let mut connection = Connection::new(Flood(0, 0), Session::new(&config));
         let mut bytes = Bytes::default();
-        let event = Readiness::Event { fin: false };
-        let progress = connection.drive(&config, &mut [0; SCRATCH], event, &mut bytes);
-        assert!(
-            matches!(progress, Progress::Register(interest) if interest.is_readable()),
-            "{progress:?}"
-        );
-        assert_eq!(
-            connection.stream.0,
-            CALLS_PER_TURN - 3,
-            "all calls but greet, echo, FIN"
-        );
+        let mut drive = |share| {
+            connection.stream = Flood(0, 0);
+            let event = Readiness::Event { fin: false, share };
+            let progress = connection.drive(&config, &mut [0; SCRATCH], event, &mut bytes);
+            assert!(
+                matches!(progress, Progress::Register(interest) if interest.is_readable()),
+                "{progress:?}"
+            );
+            let Flood(receives, discarded) = connection.stream;
+            (receives, discarded)
+        };
+        // All calls but those that greet, echo and say FIN; then all; then all of its share.
+        assert_eq!(drive(10 * DISCARD), (CALLS_PER_TURN - 3, 0));
+        assert_eq!(drive(10 * DISCARD), (CALLS_PER_TURN, 4 * DISCARD));
+        assert_eq!(drive(DISCARD + 1), (2, DISCARD + 1));
+        assert_eq!(drive(1), (1, 1));
     }
 
     #[test]
     fn a_write_of_nothing_is_an_error() {
-        assert!(!play(&[Zero], false));
+        assert!(!play(&[Zero], false, DISCARD));
     }
 }

@@ -70,8 +70,9 @@
 //!   assertion holds that. All clients share one scratch buffer, and a heap buffer exists only for
 //!   what the kernel would not take yet.
 //! - **Every client has a deadline**, absolute: one for its echo, then one for its FIN.
-//! - **Bounded work.** Events, accepts, expiries and the calls for one client are all bounded per
-//!   turn, so a flood delays the others by its share of a turn and no more.
+//! - **Bounded work.** Events, accepts, expiries, the calls for one client and the bytes that are
+//!   discarded, a mebibyte in equal shares, are all bounded per turn: so a flood delays the others by
+//!   its share of a turn, and any number of floods by a turn.
 //! - **The books balance.** Every client that was accepted is open or closed for one reason, and is
 //!   counted there: [`Stats`].
 //! - **Three circles of errors.** Starting up: one line and an exit code. Accepting: on to the next,

@@ -74,6 +74,11 @@ const ACCEPTS_PER_TURN: usize = 16;
 /// Connections whose time is over that are closed in one turn; the rest follow in the next.
 const EXPIRIES_PER_TURN: usize = 256;
 
+/// Bytes that are discarded in one turn, of all who linger. Whoever has an event has an equal share
+/// of them: if the first could use all, and then registered again as the others do, they would be the
+/// first in the next turn, too, and the last would never be heard.
+const DISCARDED_PER_TURN: usize = 1 << 20;
+
 /// Scrapes under way at once. Beyond it the oldest makes room, so nobody who is slow, or many of
 /// them, keep the next from the metrics. Their descriptors are kept back from the clients.
 pub(crate) const SCRAPES: usize = 16;
@@ -284,8 +289,9 @@ impl<S: System> Reactor<S> {
         events: impl Iterator<Item = Event> + Clone,
         now: Moment,
     ) -> io::Result<()> {
+        let share = DISCARDED_PER_TURN.div_ceil(events.clone().count().max(1));
         for event in events.clone() {
-            self.serve(event, now);
+            self.serve(event, share, now);
         }
         self.expire(now);
         if let Some(key) = self.metrics {
@@ -320,9 +326,9 @@ impl<S: System> Reactor<S> {
     }
 
     /// Drives the event's client or scrape, if there is one: it may have left earlier in this batch.
-    fn serve(&mut self, event: Event, now: Moment) {
+    fn serve(&mut self, event: Event, share: usize, now: Moment) {
         let Event { key, fin } = event;
-        let readiness = Readiness::Event { fin };
+        let readiness = Readiness::Event { fin, share };
         let (config, scratch) = (&self.config, &mut self.scratch[..]);
         let (progress, stream, begins_to_linger) = match self.slab.get_mut(key) {
             Some(Entry::Client(Client { connection, .. })) => {
@@ -456,7 +462,8 @@ impl<S: System> Reactor<S> {
         let Some(Entry::Scrape(connection)) = self.slab.get_mut(key) else {
             return;
         };
-        let (bytes, readiness) = (&mut Bytes::default(), Readiness::Event { fin: false });
+        let (fin, share) = (false, DISCARD);
+        let (bytes, readiness) = (&mut Bytes::default(), Readiness::Event { fin, share });
         let answered = connection.drive(&self.stats, &mut self.scratch, readiness, bytes);
         if let Progress::Done(reason) = answered {
             return self.close(key, &reason, now);

@@ -5,11 +5,13 @@
     clippy::panic,
     reason = "that is how a test fails"
 )]
+#![allow(clippy::print_stdout, reason = "shown where a test fails")]
 
 mod util;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -93,6 +95,109 @@ fn a_flood_is_discarded_in_turns() {
     );
     flooder.shutdown(std::net::Shutdown::Write).unwrap();
     turn_until(&mut server, 0);
+}
+
+/// What each of a crowd does: `begin` when it is greeted, and `go_on` between any two turns, which
+/// returns how much came of it.
+struct Conduct {
+    what: &'static str,
+    greeting: usize,
+    max_read: usize,
+    begin: fn(&mut UnixStream) -> usize,
+    go_on: fn(&mut UnixStream) -> usize,
+}
+
+const CROWDS: &[Conduct] = &[
+    Conduct {
+        what: "those that send without end",
+        greeting: 6,
+        max_read: 1000,
+        begin: send_what_goes_in,
+        go_on: send_what_goes_in,
+    },
+    Conduct {
+        what: "those that trickle",
+        greeting: 6,
+        max_read: 1000,
+        begin: |stream| stream.write(b"x").unwrap(),
+        go_on: |stream| stream.write(b"x").unwrap(),
+    },
+    Conduct {
+        what: "silent ones",
+        greeting: 6,
+        max_read: 1000,
+        begin: |_| 0,
+        go_on: |_| 1,
+    },
+    // The greeting and the echo together are more than a socket takes.
+    Conduct {
+        what: "those that read a little of much",
+        greeting: 100_000,
+        max_read: MAX_MESSAGE,
+        begin: send_what_goes_in,
+        go_on: |stream| stream.read(&mut [0; 100]).unwrap(),
+    },
+];
+
+fn send_what_goes_in(stream: &mut UnixStream) -> usize {
+    let write = || stream.write(&[b'x'; 4096]).ok();
+    std::iter::from_fn(write).sum()
+}
+
+/// Whatever a crowd does, and for as long as it likes: an exchange beside it takes the same turns as
+/// alone, none of these does more than is promised, and each of the crowd gets on.
+#[test]
+fn an_exchange_takes_three_turns_beside_any_crowd() {
+    for conduct in CROWDS {
+        for members in [0, 1, 64, 250] {
+            println!("beside {members} of {}", conduct.what);
+            exchanges_beside(members, conduct);
+        }
+    }
+}
+
+fn exchanges_beside(members: usize, conduct: &Conduct) {
+    let path = TempPath::new("crowd.sock");
+    let mut server = server(|config| {
+        config.listen = vec![Address::Unix(path.0.clone())];
+        config.greeting = vec![b'g'; conduct.greeting];
+        config.max_read = conduct.max_read;
+    });
+    let mut crowd: Vec<UnixStream> = Vec::new();
+    for _ in 0..members {
+        crowd.push(connect_unix(&path));
+        server.turn(NOW).unwrap();
+    }
+    for stream in &mut crowd {
+        stream.set_nonblocking(true).unwrap();
+        (conduct.begin)(stream);
+    }
+    server.turn(NOW).unwrap(); // takes their messages
+    let mut done = vec![0; members];
+    let mut turn = |server: &mut Server| {
+        for (stream, done) in crowd.iter_mut().zip(&mut done) {
+            *done += (conduct.go_on)(stream);
+        }
+        let before = server.stats().bytes.received;
+        server.turn(NOW).unwrap();
+        let received = server.stats().bytes.received - before;
+        // Not a byte more than a mebibyte, but for what is lost by dividing it; and the message.
+        assert!(received < (1 << 20) + 256 + 1000, "{received} bytes");
+    };
+    for _ in 0..10 {
+        let mut polite = connect_unix(&path);
+        turn(&mut server);
+        polite.read_exact(&mut vec![0; conduct.greeting]).unwrap();
+        polite.write_all(&[b'p'; 1000]).unwrap();
+        turn(&mut server);
+        assert_rest(&mut polite, &[b'p'; 1000]);
+        drop(polite);
+        turn(&mut server);
+        assert_eq!(server.clients(), members);
+    }
+    assert_eq!(server.stats().echoed, 10);
+    let least = done.iter().min().copied();
+    assert_ne!(least, Some(0), "one of the crowd is never heard");
 }
 
 /// From its acceptance on, whether it is silent or does not read what it is owed.

@@ -323,30 +323,38 @@ fn a_turn_is_bounded() {
         stop.store(true, Ordering::Relaxed);
     });
     let trace = std::fs::read_to_string(&trace.0).unwrap();
-    let (calls, accepts) = most_in_a_turn(&trace);
+    let (calls, accepts, discarded) = most_in_a_turn(&trace);
     println!("at most {calls} calls on a socket and {accepts} accepts in a turn");
+    println!("at most {discarded} bytes are discarded in a turn");
     // Four, as it says, and a FIN that is not put off.
     assert!(calls <= 5, "{calls} calls on one socket in one turn");
     assert!(accepts <= 16, "{accepts} accepts in one turn");
+    // A mebibyte, as it says, and what is lost by dividing it among the events of a turn.
+    assert!(discarded < (1 << 20) + 256, "{discarded} bytes in one turn");
 }
 
-/// The most calls on one socket, and the most accepts, between two polls.
-fn most_in_a_turn(trace: &str) -> (usize, usize) {
-    let (mut calls, mut accepts) = (HashMap::new(), 0);
-    let mut most = (0, 0);
+/// The most calls on one socket, the most accepts, and the most bytes discarded, between two polls.
+fn most_in_a_turn(trace: &str) -> (usize, usize, usize) {
+    let (mut calls, mut accepts, mut discarded) = (HashMap::new(), 0, 0);
+    let mut most = (0, 0, 0);
     for line in trace.lines() {
         let Some((call, arguments)) = line.split_once('(') else {
             continue; // a signal
         };
         let descriptor = arguments.split([',', ')']).next().unwrap();
         match call.split_whitespace().last().unwrap() {
-            "epoll_wait" | "epoll_pwait" => (calls, accepts) = (HashMap::new(), 0),
+            "epoll_wait" | "epoll_pwait" => (calls, accepts, discarded) = (HashMap::new(), 0, 0),
             "accept4" => accepts += 1,
             "close" => _ = calls.remove(descriptor),
             _ => *calls.entry(descriptor).or_insert(0) += 1,
         }
+        if arguments.contains("MSG_TRUNC") {
+            let (_, n) = line.rsplit_once(" = ").unwrap();
+            discarded += n.parse().unwrap_or(0); // of an error: none
+        }
         most.0 = calls.values().copied().fold(most.0, usize::max);
         most.1 = accepts.max(most.1);
+        most.2 = discarded.max(most.2);
     }
     most
 }

@@ -154,6 +154,8 @@ struct World {
     interrupts: usize,
     poll_faults: usize,
     descriptors: usize,
+    /// Bytes that were discarded in this turn.
+    discarded: usize,
     accepted: u64,
     failed_accepts: u64,
     closed: BTreeMap<&'static str, u64>,
@@ -179,6 +181,7 @@ impl World {
             interrupts: 0,
             poll_faults: 0,
             descriptors: usize::MAX,
+            discarded: 0,
             accepted: 0,
             failed_accepts: 0,
             closed: BTreeMap::new(),
@@ -425,14 +428,17 @@ impl Stream for SimulatedStream {
         Ok(n)
     }
 
-    fn discard(&mut self) -> io::Result<usize> {
+    fn discard(&mut self, most: usize) -> io::Result<usize> {
+        assert!(most > 0, "0 bytes would be taken for the FIN");
         let Self(kernel, id) = self;
         let world = kernel.0.borrow();
         let (owed, given) = (world.owed(*id).count(), world.sockets[*id].given);
         let scraper = world.sockets[*id].scraper;
         assert!(scraper || given == owed, "client {id} is not heard");
         drop(world);
-        self.receive(DISCARD)
+        let n = self.receive(most.min(DISCARD))?;
+        self.0.0.borrow_mut().discarded += n;
+        Ok(n)
     }
 
     fn send(&mut self, bytes: &[u8], more: bool) -> io::Result<usize> {
@@ -724,6 +730,7 @@ impl Simulation {
             batch.rotate_left(by);
         }
         world.reported = batch.iter().copied().collect();
+        world.discarded = 0;
         let mut events = vec![];
         for key in batch {
             // The hint never misses a FIN that is here, but may be about one that is not.
@@ -738,7 +745,13 @@ impl Simulation {
         drop(world);
         self.tell(|| format!("turn {events:?}"));
         self.turns += 1;
+        let rounded_up = events.len();
         self.reactor.handle(events.into_iter(), now).unwrap();
+        let discarded = self.world.borrow().discarded;
+        assert!(
+            discarded <= (1 << 20) + rounded_up,
+            "{discarded} bytes are discarded in a turn"
+        );
     }
 
     /// What holds after every turn: nobody outstays a deadline or the grace.

@@ -69,7 +69,9 @@
 //! - **An idle client costs one slab entry** of at most 40 bytes, and no buffer. A compile-time
 //!   assertion holds that. All clients share one scratch buffer, and a heap buffer exists only for
 //!   what the kernel would not take yet.
-//! - **Every client has a deadline**, absolute: one for its echo, then one for its FIN.
+//! - **Every client has a deadline**, absolute: one for its echo, then one for its FIN. When it is
+//!   over, the client is heard once more, and closed only if that changes nothing: this process may
+//!   have been stopped, and what was asked for be there.
 //! - **Bounded work.** Events, accepts, expiries, the calls for one client and the bytes that are
 //!   discarded, a mebibyte in equal shares, are all bounded per turn: so a flood delays the others by
 //!   its share of a turn, and any number of floods by a turn.

@@ -361,16 +361,31 @@ impl<S: System> Reactor<S> {
 
     /// Closes the sockets of those whose deadline is over, a bounded number of them: what is left
     /// is still due, so the next turn does not sleep.
+    ///
+    /// What has come from them may not have been reported yet: this process may have been stopped
+    /// for as long as they had, and more of them may be ready than one batch has events. So each is
+    /// heard once more, and closed only if that does not change what it is due for.
     fn expire(&mut self, now: Moment) {
-        while let Some((key, _)) = self.scrapes.front().filter(|(_, due)| *due <= now) {
-            self.close(*key, &Reason::Expired(Kind::Echo), now);
-        }
+        let received = self.stats.bytes.received;
         for _ in 0..EXPIRIES_PER_TURN {
-            let Some((kind, key)) = self.deadlines.expired(now) else {
+            let Some((kind, key)) = self.due(now) else {
                 return;
             };
-            self.close(key, &Reason::Expired(kind), now);
+            self.serve(Event { key, fin: false }, DISCARDED_PER_TURN, now);
+            if self.due(now) == Some((kind, key)) {
+                self.close(key, &Reason::Expired(kind), now);
+            }
+            if self.stats.bytes.received - received >= DISCARDED_PER_TURN as u64 {
+                return;
+            }
         }
+    }
+
+    /// A scrape or a client whose deadline is over, and what that was for.
+    fn due(&self, now: Moment) -> Option<(Kind, usize)> {
+        let scrape = self.scrapes.front().filter(|(_, due)| *due <= now);
+        let scrape = scrape.map(|(key, _)| (Kind::Echo, *key));
+        scrape.or_else(|| self.deadlines.expired(now))
     }
 
     /// The only place where a client or a scrape leaves the slab. Dropping the stream closes it, and

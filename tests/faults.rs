@@ -14,8 +14,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use util::{
-    BINARY, PATIENCE, Server, TempPath, assert_echoes, assert_greeted, assert_rest, connect_unix,
-    have_descriptors, have_strace, payload,
+    BINARY, PATIENCE, Server, TempPath, assert_echoes, assert_ends_with, assert_greeted,
+    assert_rest, connect_unix, have_descriptors, have_strace, logging, payload,
 };
 
 /// An error that does not pass neither spins nor fills the log: a run of tries every 100 ms, a line
@@ -169,6 +169,44 @@ fn it_may_be_stopped_and_continued() {
     }
     before.write_all(b"before").unwrap();
     assert_rest(&mut before, b"before");
+}
+
+/// It may be stopped, or its machine be, for longer than clients have: whoever did in time what was
+/// left to it, to send a message or a FIN, is served, though more of them are ready than one batch of
+/// events has. Who did nothing is closed.
+#[test]
+fn whoever_was_in_time_is_served_after_a_stop() {
+    const EACH: u64 = 600;
+    const TIME: Duration = Duration::from_secs(4);
+    if !have_descriptors(2 * EACH + 500) {
+        return;
+    }
+    let server = logging(&["--timeout", "4s", "--linger", "4s"]);
+    let start = Instant::now();
+    let crowd = || (0..EACH).map(|_| server.connect()).collect();
+    let (mut to_send, mut to_close): (Vec<TcpStream>, Vec<TcpStream>) = (crowd(), crowd());
+    let mut silent = server.connect();
+    for stream in to_send.iter_mut().chain([&mut silent]) {
+        assert_greeted(stream);
+    }
+    to_close
+        .iter_mut()
+        .for_each(|stream| assert_echoes(stream, b"and then?"));
+    server.signal("STOP");
+    assert!(start.elapsed() < TIME, "it was not stopped in time");
+    let stopped = Instant::now();
+    for (i, stream) in (1..).zip(&mut to_send) {
+        stream.write_all(&payload(i, 500)).unwrap();
+    }
+    drop(to_close);
+    std::thread::sleep(TIME.saturating_sub(stopped.elapsed()));
+    server.signal("CONT");
+    for (i, mut stream) in (1..).zip(to_send) {
+        assert_rest(&mut stream, &payload(i, 500));
+    }
+    assert_rest(&mut silent, b"");
+    server.signal("TERM");
+    assert_ends_with(server, &[("echoed", 2 * EACH), ("timed out", 1)]);
 }
 
 /// While the server does not get to accept, the kernel does, up to the backlog: nobody believes to

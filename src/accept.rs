@@ -76,7 +76,7 @@ enum State {
     Open,
     /// Until one of ours leaves.
     Full,
-    /// Until then, or until one of ours leaves.
+    /// Until then, or until one of our descriptors comes free.
     Paused(Moment),
 }
 
@@ -108,10 +108,18 @@ impl Gate {
         self.full_log.admit(now)
     }
 
-    /// One of ours left: if the gate is not open, it opens in this very turn.
+    /// A client left: if the gate is not open, it opens in this very turn.
     pub(crate) fn release(&mut self, now: Moment) {
         if !self.is_open() {
             self.state = State::Paused(now); // a pause that is over now
+        }
+    }
+
+    /// A descriptor came free that no client had: the same, unless there are as many clients as
+    /// there may be.
+    pub(crate) fn release_descriptor(&mut self, now: Moment) {
+        if let State::Paused(until) = &mut self.state {
+            *until = now;
         }
     }
 
@@ -205,8 +213,14 @@ mod tests {
 
         gate.fill(at(600));
         assert!(!gate.reopen(at(9999)) && gate.reopens_at().is_none());
+        gate.release_descriptor(at(9999));
+        assert!(!gate.reopen(at(9999)), "it was no client's");
         gate.release(at(9999));
-        assert!(gate.reopen(at(9999)) && gate.is_open(), "one of ours left");
+        assert!(gate.reopen(at(9999)) && gate.is_open(), "a client left");
+
+        gate.pause(at(10_000));
+        gate.release_descriptor(at(10_001));
+        assert!(gate.reopen(at(10_001)), "whose it was is no matter");
     }
 
     #[test]

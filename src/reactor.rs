@@ -396,6 +396,7 @@ impl<S: System> Reactor<S> {
             Some(Entry::Scrape(_)) => {
                 debug!("scrape {key} is over: {reason}");
                 self.scrapes.retain(|(scrape, _)| *scrape != key);
+                self.gate.release_descriptor(now);
             }
             _ => {
                 debug!("client {key} {reason}");

@@ -155,6 +155,9 @@ struct World {
     interrupts: usize,
     poll_faults: usize,
     descriptors: usize,
+    /// Whether something was to be had neither from accept4 nor from epoll_ctl, and no descriptor has
+    /// come free since.
+    shortage: bool,
     /// Whose time was over when they were driven in this turn, and how many bytes came from them; and
     /// how many were discarded of the others.
     overdue: BTreeSet<usize>,
@@ -185,6 +188,7 @@ impl World {
             interrupts: 0,
             poll_faults: 0,
             descriptors: usize::MAX,
+            shortage: false,
             overdue: BTreeSet::new(),
             late: 0,
             discarded: 0,
@@ -248,6 +252,7 @@ impl World {
 
     fn watch(&mut self, key: usize, id: usize, interest: Interest) -> io::Result<()> {
         if self.fault(self.poll_faults) {
+            self.shortage = true;
             self.sockets[id].last = Last::Fault;
             return Err(io::Error::from_raw_os_error(libc::ENOSPC));
         }
@@ -355,11 +360,13 @@ impl System for Kernel {
     fn accept(&mut self, listener: &SimulatedListener) -> io::Result<(SimulatedStream, usize)> {
         let mut world = self.0.borrow_mut();
         if let Some(errno) = world.accept_errors.pop() {
+            world.shortage = true;
             world.failed_accepts += 1;
             return Err(io::Error::from_raw_os_error(errno));
         }
         // With an empty queue, too.
         if world.open.len() + world.scrapers.len() >= world.descriptors {
+            world.shortage = true;
             world.failed_accepts += 1;
             return Err(io::Error::from_raw_os_error(libc::EMFILE));
         }
@@ -393,6 +400,7 @@ impl System for Kernel {
     fn rearm(&mut self, key: usize, listener: &SimulatedListener) -> io::Result<()> {
         let world = &mut *self.0.borrow_mut();
         if world.fault(world.poll_faults) {
+            world.shortage = true;
             return Err(io::Error::from_raw_os_error(libc::ENOMEM));
         }
         if !world.queues[listener.1].waiting.is_empty() {
@@ -556,6 +564,8 @@ impl Drop for SimulatedStream {
             *world.closed.entry(reason).or_default() += 1;
         }
         world.sockets[*id].closed = true;
+        // One that could not be polled goes before the pause begins, and does not end it.
+        world.shortage &= world.sockets[*id].last == Last::Fault;
         if let Some(key) = world.sockets[*id].key.take() {
             world.ready.retain(|ready| *ready != key);
             world.reported.remove(&key);
@@ -801,9 +811,11 @@ impl Simulation {
     }
 
     /// What holds after every turn: nobody outstays the grace, or a deadline, unless others have much
-    /// to say when theirs is over.
+    /// to say when theirs is over; and no pause goes on when a descriptor has come free.
     fn check_time(&self) {
         let world = self.world.borrow();
+        let pauses = self.reactor.gate.reopens_at().is_some();
+        assert!(!pauses || world.shortage, "it pauses for nothing");
         for socket in world.open().filter(|_| world.late < 1 << 20) {
             assert!(!world.is_due(socket), "a client outstays its deadline");
         }

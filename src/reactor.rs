@@ -59,12 +59,13 @@ pub trait System {
     ) -> io::Result<()>;
 }
 
-/// Something that the system reports: whose it is, and whether the peer's FIN is said to be here.
+/// Something that the system reports: whose it is, and whether that has come to its end.
 #[derive(Clone, Copy, Debug)]
 pub struct Event {
     /// As it was registered.
     pub key: usize,
-    /// Only a hint: what a receive says is what counts.
+    /// The peer's FIN is said to be here, which is only a hint: what a receive says is what counts.
+    /// Or nobody can join the listener's queue any more.
     pub fin: bool,
 }
 
@@ -295,15 +296,15 @@ impl<S: System> Reactor<S> {
         }
         self.expire(now);
         if let Some(key) = self.metrics {
-            for _ in events.clone().filter(|event| event.key == key) {
-                self.accept(key, now)?;
+            for event in events.clone().filter(|event| event.key == key) {
+                self.accept(event, now)?;
             }
         }
         match self.shutdown {
             Some(shutdown) if shutdown.grace_ends <= now => self.cut(now),
             Some(shutdown) if shutdown.queues_close <= now => {
                 for key in self.listeners_in_turn() {
-                    self.accept(key, now)?;
+                    self.accept(Event { key, fin: false }, now)?;
                     if shutdown.queues_left.is_some_and(|at| at <= now) {
                         self.close_listener(key);
                     }
@@ -312,7 +313,7 @@ impl<S: System> Reactor<S> {
             _ => {
                 let listeners = self.listeners;
                 for event in events.filter(|event| event.key < listeners) {
-                    self.accept(event.key, now)?;
+                    self.accept(event, now)?;
                 }
             }
         }
@@ -406,12 +407,13 @@ impl<S: System> Reactor<S> {
         }
     }
 
-    /// Takes a bounded run of connections from the listener `key`. Where it is that of the metrics,
+    /// Takes a bounded run of connections from the event's listener. Where it is that of the metrics,
     /// neither the gate nor the capacity matters: their descriptors are kept back.
     ///
     /// The run may end anywhere without losing the edge: at `WouldBlock` the next connection makes
     /// one, at the bound the listener is re-armed, and so it is when the gate opens again.
-    fn accept(&mut self, key: usize, now: Moment) -> io::Result<()> {
+    fn accept(&mut self, event: Event, now: Moment) -> io::Result<()> {
+        let Event { key, fin } = event;
         let for_scrapes = Some(key) == self.metrics;
         let mut lost = 0;
         for run in 0..ACCEPTS_PER_TURN {
@@ -433,6 +435,11 @@ impl<S: System> Reactor<S> {
                     self.admit(stream, &peer, now);
                 }
                 Err(e) => match judge(&e) {
+                    // Where others have the socket, too, one of them may have shut it down. TCP says
+                    // so itself, with EINVAL, and a Unix socket for ever that nobody waits.
+                    Verdict::Drained if fin => {
+                        return Err(fatal(listener, &io::Error::other("it was shut down")));
+                    }
                     Verdict::Drained => {
                         self.handle_drained(key, now);
                         return Ok(());

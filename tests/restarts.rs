@@ -8,7 +8,7 @@ mod util;
 
 use std::fs::File;
 use std::io::Write;
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::process::{Command, Stdio};
@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 #[cfg(feature = "load")]
 use hello_echo::load::Load;
+use socket2::SockRef;
 use util::{
     BINARY, PATIENCE, Peer, Server, TempPath, assert_echoes, assert_greeted, assert_rest, connect,
     connect_unix, have, last_line, output,
@@ -130,6 +131,34 @@ fn a_socket_that_others_make_block_does_not_block_it() {
     drop(before);
     server.signal("TERM");
     server.end_within(PATIENCE / 4);
+}
+
+/// Whoever else has a socket can shut it down, and nobody can connect any more: a supervisor sees it,
+/// as the server ends.
+#[test]
+fn a_socket_that_others_shut_down_ends_the_server() {
+    let path = TempPath::new("shut.sock");
+    let unix = UnixListener::bind(&path.0).unwrap();
+    let [tcp, spare] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let cases = [
+        (OwnedFd::from(unix), format!("unix:{}", path.as_str())),
+        (
+            tcp.try_clone().unwrap().into(),
+            tcp.local_addr().unwrap().to_string(),
+        ),
+    ];
+    for (listener, address) in cases {
+        let log = TempPath::new("log");
+        let spare = spare.try_clone().unwrap();
+        let mut command = activated(listener.try_clone().unwrap(), spare, &log);
+        let mut server = Server::spawn_with(2, &mut command);
+        SockRef::from(&listener).shutdown(Shutdown::Read).unwrap();
+        let status = server.end_within(PATIENCE);
+        let log = std::fs::read_to_string(&log.0).unwrap();
+        assert_eq!(status.code(), Some(1), "{log}");
+        let line = format!("hello-echo: cannot accept on {address}: ");
+        assert!(log.lines().last().unwrap().starts_with(&line), "{log}");
+    }
 }
 
 /// Under load no exchange goes wrong, whether the next server begins when the last has ended, or

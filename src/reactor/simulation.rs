@@ -789,12 +789,14 @@ impl Simulation {
         world.overdue.clear();
         let mut events = vec![];
         for key in batch {
-            // The hint never misses a FIN that is here, but may be about one that is not.
+            // The hint never misses a FIN that is here, but may be about one that is not; of a listener
+            // it is true.
             let fin = world.keys.get(&key).is_some_and(|id| {
                 let socket = &world.sockets[*id];
                 socket.fin || socket.reset
             });
-            let fin = fin || unruly && world.random.one_in(8);
+            let is_listener = key < world.queues.len();
+            let fin = fin || unruly && !is_listener && world.random.one_in(8);
             events.push(Event { key, fin });
         }
         let now = world.now;
@@ -1128,6 +1130,26 @@ fn those_who_are_late_are_heard_in_turns() {
     let stats = simulation.reactor.stats();
     assert_eq!([stats.echoed, stats.lingering_cut], [500, 500]);
     simulation.settle();
+}
+
+/// A listener that nobody can reach any more ends the server, not before all are accepted who could.
+#[test]
+fn a_listener_that_was_shut_down_is_fatal_when_its_queue_is_empty() {
+    let world = World::new(Random(0), Config::default(), 2);
+    let Simulation {
+        world, mut reactor, ..
+    } = Simulation::with(world, 100, false);
+    (0..20).for_each(|_| world.borrow_mut().arrive(1, 6));
+    let mut turn = |key| {
+        let event = Event { key, fin: key == 1 };
+        let ended = reactor.handle([event].into_iter(), Moment::START);
+        (reactor.clients(), ended.map_err(|e| e.to_string()))
+    };
+    assert_eq!(turn(1), (16, Ok(())));
+    assert_eq!(turn(0), (16, Ok(())));
+    let ended = Err("cannot accept on listener 1: it was shut down".to_owned());
+    assert_eq!(turn(1), (20, ended));
+    world.borrow_mut().grace_ends = Some(Moment::START); // that is the end of all of them
 }
 
 /// With less room than clients, the listeners have their turns.

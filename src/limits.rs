@@ -48,20 +48,13 @@ impl Capacity {
     /// As getrlimit(2).
     pub(crate) fn find(asked: Option<u32>, entry: usize, kept_back: u64) -> io::Result<Self> {
         let (soft, hard) = Resource::NOFILE.get()?;
-        let kind = if soft < hard { "soft" } else { "hard" };
-        let mut limits = vec![
-            (CEILING, "the server's own ceiling".to_owned()),
-            (
-                soft.saturating_sub(descriptors_of_our_own() + kept_back),
-                format!("RLIMIT_NOFILE ({kind} limit {soft})"),
-            ),
-        ];
-        limits.extend(asked.map(|asked| (u64::from(asked), "--max-connections".to_owned())));
-        // One for each of our descriptors, and for those of other processes of this user.
-        let watches = "fs.epoll.max_user_watches";
-        limits.extend(
-            sysctl(watches).map(|most| (most.saturating_sub(OWN + kept_back), watches.to_owned())),
-        );
+        let system = System {
+            soft,
+            hard,
+            own: descriptors_of_our_own(),
+            watches: sysctl(WATCHES),
+        };
+        let limits = system.limits(asked, kept_back);
         Ok(Self::least(limits, |connections| fits(connections, entry)))
     }
 
@@ -74,6 +67,40 @@ impl Capacity {
             "memory".clone_into(&mut binds);
         }
         Self { connections, binds }
+    }
+}
+
+/// Where the kernel has its limit of what is polled.
+const WATCHES: &str = "fs.epoll.max_user_watches";
+
+/// What the system says.
+struct System {
+    /// The limits of RLIMIT_NOFILE.
+    soft: u64,
+    hard: u64,
+    /// How many of these descriptors this process cannot give to clients.
+    own: u64,
+    /// How many descriptors all processes of this user may have polled at once, if that is limited.
+    watches: Option<u64>,
+}
+
+impl System {
+    /// How many connections there may be for each reason, less the descriptors that are `kept_back`.
+    fn limits(&self, asked: Option<u32>, kept_back: u64) -> Vec<(u64, String)> {
+        let Self { soft, hard, .. } = self;
+        let kind = if soft < hard { "soft" } else { "hard" };
+        let mut limits = vec![
+            (CEILING, "the server's own ceiling".to_owned()),
+            (
+                soft.saturating_sub(self.own + kept_back),
+                format!("RLIMIT_NOFILE ({kind} limit {soft})"),
+            ),
+        ];
+        limits.extend(asked.map(|asked| (u64::from(asked), "--max-connections".to_owned())));
+        // Ours are among these, too, and those of other processes we do not know.
+        let watched = |most: u64| (most.saturating_sub(OWN + kept_back), WATCHES.to_owned());
+        limits.extend(self.watches.map(watched));
+        limits
     }
 }
 
@@ -135,6 +162,48 @@ mod tests {
             0,
             "can hold 0 connections, limited by memory",
         );
+    }
+
+    #[test]
+    fn every_limit_can_bind() {
+        let ceiling = (4_194_304, "the server's own ceiling");
+        let watches = "fs.epoll.max_user_watches";
+        let (docker, plenty) = (1 << 30, Some(1 << 40));
+        for (soft, hard, watched, asked, (connections, binds)) in [
+            (
+                1024,
+                4096,
+                plenty,
+                None,
+                (987, "RLIMIT_NOFILE (soft limit 1024)"),
+            ),
+            (
+                1024,
+                1024,
+                None,
+                None,
+                (987, "RLIMIT_NOFILE (hard limit 1024)"),
+            ),
+            (30, 30, plenty, None, (0, "RLIMIT_NOFILE (hard limit 30)")),
+            (1024, 1024, plenty, Some(7), (7, "--max-connections")),
+            (docker, docker, plenty, None, ceiling),
+            (docker, docker, None, Some(u32::MAX), ceiling),
+            (docker, docker, Some(500_000), None, (499_967, watches)),
+            (1024, 1024, Some(3), Some(7), (0, watches)),
+        ] {
+            let system = System {
+                soft,
+                hard,
+                own: 20,
+                watches: watched,
+            };
+            let capacity = Capacity::least(system.limits(asked, 17), |_| true);
+            let Capacity {
+                connections: n,
+                binds: what,
+            } = &capacity;
+            assert_eq!((*n, what.as_str()), (connections, binds));
+        }
     }
 
     #[test]

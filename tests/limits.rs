@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::Write;
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use util::{
     BINARY, PATIENCE, Peer, Server, TempPath, assert_greeted, assert_rest, have, have_descriptors,
@@ -159,33 +159,76 @@ fn a_limit_that_changes_is_survived() {
     }
     let log = TempPath::new("prlimit");
     let server = limited("true", &[], &log);
-    let limit = |nofile: usize| {
-        let pid = server.pid().to_string();
-        let nofile = format!("--nofile={nofile}:");
-        let mut prlimit = Command::new("prlimit");
-        let set = prlimit.args(["--pid", &pid, &nofile]).stderr(Stdio::null());
-        assert!(set.status().unwrap().success());
-    };
     let mut holder = server.connect();
     assert_greeted(&mut holder);
     let base = server.descriptors();
-    limit(base);
+    set_limit(&server, base);
     let mut waiting = server.connect();
-    let start = Instant::now();
-    while !read(&log).contains("accepting pauses") {
-        assert!(start.elapsed() < PATIENCE, "it accepts beyond its limit");
-    }
+    wait_for(&log, "accepting pauses");
     assert!(
         read(&log).contains("cannot accept: Too many open files"),
         "{}",
         read(&log)
     );
     holder.write_all(b"served meanwhile").unwrap();
-    limit(base + 10);
+    set_limit(&server, base + 10);
     assert_greeted(&mut waiting);
     assert_rest(&mut holder, b"served meanwhile");
     waiting.write_all(b"at last").unwrap();
     assert_rest(&mut waiting, b"at last");
+}
+
+fn set_limit(server: &Server, nofile: usize) {
+    let pid = server.pid().to_string();
+    let nofile = format!("--nofile={nofile}:");
+    let mut prlimit = Command::new("prlimit");
+    let set = prlimit.args(["--pid", &pid, &nofile]).stderr(Stdio::null());
+    assert!(set.status().unwrap().success());
+}
+
+fn wait_for(log: &TempPath, line: &str) {
+    let start = Instant::now();
+    while !read(log).contains(line) {
+        assert!(start.elapsed() < PATIENCE, "no {line:?} in {}", read(log));
+    }
+}
+
+/// Those that wait while it cannot accept cost it next to nothing, whether it knows when that ends (as
+/// one of its clients leaves) or tries now and then.
+#[test]
+fn a_server_that_cannot_accept_sleeps() {
+    const A_WHILE: Duration = Duration::from_secs(2);
+    if !have("prlimit") {
+        return;
+    }
+    let full = ["--max-connections", "1"];
+    for (options, line) in [(&full[..], "others wait"), (&[], "Too many open files")] {
+        println!("{line}");
+        let log = TempPath::new("shut");
+        let server = limited("true", options, &log);
+        assert_greeted(&mut server.connect());
+        let mut holder = server.connect();
+        assert_greeted(&mut holder);
+        if options.is_empty() {
+            set_limit(&server, server.descriptors());
+        }
+        let _waiting: Vec<TcpStream> = (0..20).map(|_| server.connect()).collect();
+        wait_for(&log, line);
+        let (before, start) = (cpu_time(&server), Instant::now());
+        std::thread::sleep(A_WHILE);
+        let (spent, time) = (cpu_time(&server) - before, start.elapsed());
+        println!("{spent:?} of CPU time in {time:?}");
+        assert!(spent * 50 < time, "2 % or more of a core: {spent:?}");
+    }
+}
+
+/// What the server has used so far, of user's and system's time: in hundredths of a second, proc(5).
+fn cpu_time(server: &Server) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.pid())).unwrap();
+    let (_, fields) = stat.rsplit_once(") ").unwrap(); // from the third field on
+    let ticks = fields.split(' ').skip(14 - 3).take(2);
+    let ticks = ticks.map(|field| field.parse::<u64>().unwrap());
+    Duration::from_millis(10 * ticks.sum::<u64>())
 }
 
 /// What the table takes is asked for before it is promised: a limit on the process's addresses makes

@@ -1,5 +1,6 @@
 //! Crowds of bad clients, and a bad network: what they do to the server, and to a polite client
-//! beside them. Counts decide; times are only printed.
+//! beside them. Counts decide; times are only printed. What a crowd may cost an exchange beside it, in
+//! turns and bytes, is in `tests/reactor.rs`.
 
 #![allow(clippy::unwrap_used, reason = "that is how a test fails")]
 #![allow(clippy::print_stdout, reason = "figures, and shown where a test fails")]
@@ -16,9 +17,9 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 use util::{
-    BINARY, PATIENCE, Peer, Server, TempPath, assert_echoes, assert_ends_with, assert_greeted,
-    assert_rest, connect, have, have_strace, in_a_network, last_line, logging, payload, reset,
-    tcp_counter, terms,
+    BINARY, PATIENCE, Peer, Server, TempPath, assert_counts, assert_echoes, assert_ends_with,
+    assert_greeted, assert_rest, connect, have, have_strace, in_a_network, last_line, logging,
+    payload, reset, tcp_counter, terms,
 };
 
 /// What one of a crowd does before it resets its connection, and how the books name that.
@@ -185,7 +186,9 @@ fn beside(what: &str, begin: fn(&mut TcpStream), flood: fn(Vec<TcpStream>), end:
     });
     let probes = PROBES + server.assert_descriptors_return_to(base);
     server.signal("TERM");
-    assert_ends_with(server, &[("echoed", probes), (end, CROWD)]);
+    let books = last_line(server);
+    assert_counts(&books, &[("echoed", probes), (end, CROWD)]);
+    assert!(books.ends_with("; accept errors 0, pauses 0"), "{books}");
 }
 
 /// In turns, as much as each connection takes, until the last of them is cut off.
@@ -206,7 +209,8 @@ fn send_until_cut(mut crowd: Vec<TcpStream>, chunk: &[u8], pause: Duration) {
     println!("{sent} bytes sent in {:?}", start.elapsed());
 }
 
-/// Exchanges one after the other, each exact.
+/// Exchanges one after the other, each exact and with a clean end, and none of which takes long enough
+/// to be given up.
 fn probe(beside: &str, server: &Server, greeting: &[u8]) {
     let exchange = |seed| {
         let (start, message) = (Instant::now(), payload(seed, 1 + seed as usize * 4));

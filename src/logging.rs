@@ -62,6 +62,7 @@ const LONGEST: usize = 600;
 /// One line of JSON.
 #[cfg(feature = "json")]
 fn object(level: &str, target: &str, message: &str) -> String {
+    #[allow(clippy::disallowed_methods, reason = "a log has the wall clock's time")]
     let time = humantime::format_rfc3339_micros(std::time::SystemTime::now()).to_string();
     let line = serde_json::json!({
         "time": time,

@@ -410,6 +410,7 @@ pub fn machine() -> String {
     };
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let release: Vec<&str> = release.split(['.', '-']).take(2).collect();
+    #[allow(clippy::disallowed_methods, reason = "for the chart's date")]
     let day = humantime::format_rfc3339(SystemTime::now()).to_string();
     let (day, _) = day.split_once('T').unwrap();
     format!("{cores} cores{of}, Linux {}, {day}", release.join("."))

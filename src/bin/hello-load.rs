@@ -40,6 +40,7 @@ fn run(request: &Request) -> io::Result<bool> {
         let _ = writeln!(io::stderr(), "{room}");
     }
     load.catch_signals()?;
+    #[allow(clippy::disallowed_methods, reason = "for the report's date")]
     let began = SystemTime::now();
     let ended = follow(&mut load, &progress_bar(request));
     let report = Report {

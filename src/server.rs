@@ -107,9 +107,9 @@ impl Server {
     }
 
     /// Catches this process's signals from here on: SIGTERM and SIGINT
-    /// [shut down](Self::shut_down), and the second of them ends the process at once, with 143 or
-    /// 130; SIGUSR1 logs the [stats](Self::stats); SIGHUP and SIGXFSZ do nothing. They all do nothing
-    /// once the server is dropped: what they did before is not restored.
+    /// [shut down](Self::shut_down), and the second of them, if it comes 5 ms later or more, ends the
+    /// process at once, with 143 or 130; SIGUSR1 logs the [stats](Self::stats); SIGHUP and SIGXFSZ do
+    /// nothing. They all do nothing once the server is dropped: what they did before is not restored.
     ///
     /// # Errors
     /// No descriptor is left for what wakes the poll, or the poll is broken.

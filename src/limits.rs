@@ -22,7 +22,7 @@ const CEILING: u64 = 1 << 22;
 const OWN: u64 = 16;
 
 /// Descriptors kept back beyond those that are open when the server starts: for the signals, for
-/// stdout's poll, and for what a library opens for a moment.
+/// stdout, and for what a library opens for a moment.
 const SPARE: u64 = 8;
 
 /// How many connections the server can hold.

@@ -25,6 +25,7 @@ pub(crate) fn start(level: Option<LevelFilter>, format: LogFormat) -> Result<(),
             builder.filter_level(level.unwrap_or(LevelFilter::Info));
         }
     }
+    builder.format_indent(None); // a line is one, and has no more
     if format == LogFormat::Json {
         builder.format(|line, record| {
             let (level, message) = (record.level().as_str(), record.args().to_string());
@@ -45,23 +46,25 @@ pub(crate) fn start(level: Option<LevelFilter>, format: LogFormat) -> Result<(),
 
 /// Says in one line why the server is not there. Not through the log: -q must not hide it.
 pub(crate) fn fail(format: LogFormat, why: &str) {
-    // A setting may be quoted in it, of any length, and a pipe that has room takes 4096 bytes.
-    let why: String = why.chars().take(LONGEST).collect();
     let line = match format {
         LogFormat::Text => format!("{NAME}: {why}\n"),
-        LogFormat::Json => object("ERROR", NAME, &why),
+        LogFormat::Json => object("ERROR", NAME, why),
     };
     let _ = Lines::new(io::stderr()).write_all(line.as_bytes());
 }
 
 const NAME: &str = "hello-echo";
 
-/// Of the last word, in characters: six bytes each if they have to be escaped.
+/// The longest message of an object, in characters, which may be escaped and so six bytes each: [`Lines`]
+/// would cut what is longer than `PIPE_BUF`, and leave no object.
+#[cfg(feature = "json")]
 const LONGEST: usize = 600;
 
 /// One line of JSON.
 #[cfg(feature = "json")]
 fn object(level: &str, target: &str, message: &str) -> String {
+    // A setting of any length may be quoted in it.
+    let message: String = message.chars().take(LONGEST).collect();
     #[allow(clippy::disallowed_methods, reason = "a log has the wall clock's time")]
     let time = humantime::format_rfc3339_micros(std::time::SystemTime::now()).to_string();
     let line = serde_json::json!({

@@ -1,11 +1,14 @@
 //! stdout and stderr as a server needs them: writing never blocks, never fails and never panics.
 //!
-//! A log whose reader has stopped reading would stop the server in write(2) as soon as the pipe is
-//! full. `O_NONBLOCK` is no way out: it belongs to the open file, which others share. So each line
-//! asks first whether there is room, and is dropped and counted if there is none.
+//! A log whose reader has stopped reading would stop the server in write(2) as soon as the pipe, or
+//! the terminal, is full. `O_NONBLOCK` belongs to the open file, which others share: so a pipe or a
+//! terminal is opened anew, which makes an open file of our own. What cannot be opened, such as a
+//! socket, is asked before each line whether it has room. A line without room is dropped and counted.
 
-use std::io::{self, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, IsTerminal, Write};
 use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -15,12 +18,10 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 /// One of the standard streams, line by line.
-///
-/// A pipe that has room takes 4096 bytes (`PIPE_BUF`) without blocking, and no line is longer.
-pub(crate) struct Lines<S> {
-    stream: S,
-    /// `None` for what always has room: a file, /dev/null.
-    room: Option<(Poll, Events)>,
+pub(crate) struct Lines {
+    stream: Box<dyn Write + Send>,
+    /// `None` for what has to be asked nothing: a file of our own, and what always has room.
+    room: Option<Room>,
     /// Since the last line that was written; counted if it is to be said.
     dropped: u64,
     /// Whether the last line that was begun has no end: a disk is full, and later it is not.
@@ -31,11 +32,19 @@ pub(crate) struct Lines<S> {
 /// The line that tells how many were dropped.
 type Told = Box<dyn Fn(u64) -> String + Send>;
 
-impl<S: Write + AsRawFd> Lines<S> {
-    pub(crate) fn new(stream: S) -> Self {
+impl Lines {
+    pub(crate) fn new(stream: impl Write + AsRawFd + IsTerminal + Send + 'static) -> Self {
+        let fd = stream.as_raw_fd();
+        let (stream, room): (Box<dyn Write + Send>, _) = match open_anew(&stream) {
+            Ok(ours) => (Box::new(ours), None),
+            Err(_) => {
+                let room = Room::watch(fd, stream.is_terminal());
+                (Box::new(stream), room.ok())
+            }
+        };
         Self {
-            room: watch(stream.as_raw_fd()).ok(),
             stream,
+            room,
             dropped: 0,
             is_torn: false,
             told: None,
@@ -43,33 +52,25 @@ impl<S: Write + AsRawFd> Lines<S> {
     }
 
     /// The same for a log, which tells how many of its lines were dropped.
-    pub(crate) fn log(stream: S, told: Told) -> Self {
+    pub(crate) fn log(
+        stream: impl Write + AsRawFd + IsTerminal + Send + 'static,
+        told: Told,
+    ) -> Self {
         Self {
             told: Some(told),
             ..Self::new(stream)
         }
     }
 
-    /// Whether a line can be written now, or nobody knows. Registering again has the kernel look at
-    /// the stream anew.
-    fn has_room(&mut self) -> bool {
-        let Some((poll, events)) = &mut self.room else {
-            return true;
-        };
-        let fd = self.stream.as_raw_fd();
-        let asked = SourceFd(&fd)
-            .reregister(poll.registry(), Token(0), Interest::WRITABLE)
-            .and_then(|()| poll.poll(events, Some(Duration::ZERO)));
-        asked.is_err() || !events.is_empty()
-    }
-}
-
-impl<S: Write> Lines<S> {
-    /// As `write_all`, and notes what it leaves behind.
+    /// As `write_all`, as far as there is room, and notes what it leaves behind.
     fn put(&mut self, lines: &[u8]) -> bool {
         let mut rest = lines;
         while !rest.is_empty() {
-            match self.stream.write(rest) {
+            let room = self.room.as_mut().map_or(rest.len(), Room::ask);
+            if room == 0 {
+                break;
+            }
+            match self.stream.write(rest.get(..room).unwrap_or(rest)) {
                 Ok(n @ 1..) => rest = rest.get(n..).unwrap_or_default(),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 _ => break,
@@ -82,22 +83,17 @@ impl<S: Write> Lines<S> {
     }
 }
 
-fn watch(fd: RawFd) -> io::Result<(Poll, Events)> {
-    let poll = Poll::new()?;
-    SourceFd(&fd).register(poll.registry(), Token(0), Interest::WRITABLE)?;
-    Ok((poll, Events::with_capacity(1)))
-}
-
-impl<S: Write + AsRawFd> Write for Lines<S> {
+impl Write for Lines {
     /// Takes a whole line, whatever becomes of it.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let dropped = match &self.told {
             Some(told) if self.dropped > 0 => told(self.dropped),
             _ => String::new(),
         };
-        let end: &[u8] = if self.is_torn { b"\n" } else { b"" };
-        let lines = [end, dropped.as_bytes(), line].concat();
-        if self.has_room() && self.put(&lines) {
+        let end = if self.is_torn { "\n" } else { "" };
+        let longest = libc::PIPE_BUF - end.len() - dropped.len();
+        let lines = [end, &dropped, &one_line(line, longest)].concat();
+        if self.put(lines.as_bytes()) {
             let _ = self.stream.flush();
             self.dropped = 0;
         } else if self.told.is_some() {
@@ -110,4 +106,79 @@ impl<S: Write + AsRawFd> Write for Lines<S> {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// The pipe or the terminal that the stream is, non-blocking. Not a file: another open file would
+/// begin at its start, and it has room in any case.
+///
+/// # Errors
+/// It is something else, or may not be opened: a terminal of another user, say, or there is no /proc.
+fn open_anew(stream: &(impl AsRawFd + IsTerminal)) -> io::Result<File> {
+    let path = format!("/proc/self/fd/{}", stream.as_raw_fd());
+    if !stream.is_terminal() && !fs::metadata(&path)?.file_type().is_fifo() {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    OpenOptions::new()
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)
+}
+
+/// Asks a stream that may block whether it has room.
+struct Room {
+    /// Invariant: open as long as this is there.
+    fd: RawFd,
+    poll: Poll,
+    events: Events,
+    /// How many bytes it takes if it has some: a pipe `PIPE_BUF`, a socket more. A terminal that has room
+    /// for one byte says so.
+    least: usize,
+}
+
+impl Room {
+    /// # Errors
+    /// It always has room, as a file and /dev/null have, and no poll takes it for that reason.
+    fn watch(fd: RawFd, is_terminal: bool) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        SourceFd(&fd).register(poll.registry(), Token(0), Interest::WRITABLE)?;
+        Ok(Self {
+            fd,
+            poll,
+            events: Events::with_capacity(1),
+            least: if is_terminal { 1 } else { libc::PIPE_BUF },
+        })
+    }
+
+    /// How many bytes can be written; as if there were room if nobody knows. Registering again has
+    /// the kernel look at the stream anew.
+    fn ask(&mut self) -> usize {
+        let asked = SourceFd(&self.fd)
+            .reregister(self.poll.registry(), Token(0), Interest::WRITABLE)
+            .and_then(|()| self.poll.poll(&mut self.events, Some(Duration::ZERO)));
+        if asked.is_ok() && self.events.is_empty() {
+            return 0;
+        }
+        self.least
+    }
+}
+
+/// One line of at most `longest` bytes, whatever settings are quoted in it: more than `PIPE_BUF` of
+/// them a pipe would not take at once, and a control character could make two lines of it.
+fn one_line(text: &[u8], longest: usize) -> String {
+    let text = String::from_utf8_lossy(text);
+    let mut line = String::with_capacity(text.len());
+    for character in text.strip_suffix('\n').unwrap_or(&text).chars() {
+        let whole = line.len();
+        if character.is_control() {
+            line.extend(character.escape_default());
+        } else {
+            line.push(character);
+        }
+        if line.len() >= longest {
+            line.truncate(whole);
+            break;
+        }
+    }
+    line.push('\n');
+    line
 }

@@ -10,7 +10,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::process::Command;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use util::{
@@ -263,14 +264,7 @@ fn a_log_of_objects_has_nothing_else() {
     let log = half_read_log(json) + &String::from_utf8(failed.stderr).unwrap();
     let mut messages = String::new();
     for line in log.lines() {
-        let object: serde_json::Value = serde_json::from_str(line).unwrap();
-        let fields = object.as_object().unwrap();
-        assert!(
-            fields.keys().eq(["level", "message", "target", "time"]),
-            "{line}"
-        );
-        assert!(fields.values().all(serde_json::Value::is_string), "{line}");
-        messages += object["message"].as_str().unwrap();
+        messages += &message(line);
     }
     for word in [
         "can hold ",
@@ -280,6 +274,19 @@ fn a_log_of_objects_has_nothing_else() {
     ] {
         assert!(messages.contains(word), "no {word} in {messages}");
     }
+}
+
+/// That of a line which is an object.
+#[cfg(feature = "json")]
+fn message(line: &str) -> String {
+    let object: serde_json::Value = serde_json::from_str(line).unwrap();
+    let fields = object.as_object().unwrap();
+    assert!(
+        fields.keys().eq(["level", "message", "target", "time"]),
+        "{line}"
+    );
+    assert!(fields.values().all(serde_json::Value::is_string), "{line}");
+    object["message"].as_str().unwrap().to_owned()
 }
 
 /// A line that has no end, as a disk was full, does not spoil the next.
@@ -309,6 +316,118 @@ fn a_torn_line_spoils_no_other() {
         "{log}"
     );
     assert!(log.contains(" lines were dropped here"), "{log}");
+}
+
+/// So it is with a pipe and with a terminal, which has some room long before it has enough for a line.
+#[test]
+fn a_pipe_or_a_terminal_that_nobody_reads_stops_nothing() {
+    for (name, stderr, _master) in pipe_and_terminal() {
+        println!("{name}");
+        let mut command = Command::new(BINARY);
+        let server = Server::spawn(1, logging_connections(&mut command).stderr(stderr));
+        // What others share is left as it is.
+        let same = |fd: &u32| link(&server, *fd) == link(&server, 2);
+        let mut opened_anew = (3..30).filter(same);
+        assert!(!is_non_blocking(&server, 2));
+        assert!(opened_anew.any(|fd| is_non_blocking(&server, fd)));
+        let pid = server.pid().to_string();
+        assert_serves_unread(server, &pid);
+    }
+}
+
+/// Nor do they where the server may not open them itself, as they are another user's.
+#[test]
+fn another_users_pipe_or_terminal_that_nobody_reads_stops_nothing() {
+    if !have_strace() {
+        return;
+    }
+    for (name, stderr, _master) in pipe_and_terminal() {
+        println!("{name}");
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-qqq", "-o", "/dev/null", "-P", "/proc/self/fd/2"]);
+        strace.args(["--seccomp-bpf", "-e", "trace=openat"]);
+        strace.args(["-e", "inject=openat:error=EACCES", BINARY]);
+        let server = Server::spawn(1, logging_connections(&mut strace).stderr(stderr));
+        let pid = server.child_process();
+        assert_serves_unread(server, &pid);
+    }
+}
+
+/// What nobody reads, and what keeps it open.
+fn pipe_and_terminal() -> [(&'static str, Stdio, Option<OwnedFd>); 2] {
+    let terminal = nix::pty::openpty(None, None).unwrap();
+    [
+        ("a pipe", Stdio::piped(), None),
+        ("a terminal", terminal.slave.into(), Some(terminal.master)),
+    ]
+}
+
+fn logging_connections(command: &mut Command) -> &mut Command {
+    command.args(["-v", "--listen", "127.0.0.1:0"])
+}
+
+fn link(server: &Server, fd: u32) -> Option<PathBuf> {
+    std::fs::read_link(format!("/proc/{}/fd/{fd}", server.pid())).ok()
+}
+
+fn is_non_blocking(server: &Server, fd: u32) -> bool {
+    let info = std::fs::read_to_string(format!("/proc/{}/fdinfo/{fd}", server.pid())).unwrap();
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+    let flags = i32::from_str_radix(flags.unwrap().trim(), 8).unwrap();
+    flags & libc::O_NONBLOCK != 0
+}
+
+/// It logs more than 80 KB, which neither a pipe nor a terminal takes, and hears of its end all the
+/// same.
+fn assert_serves_unread(mut server: Server, pid: &str) {
+    for _ in 0..500 {
+        server.assert_serves();
+    }
+    assert!(util::signal(pid, "TERM"));
+    assert_eq!(server.end_within(PATIENCE).code(), Some(0));
+}
+
+/// A line is one, and none is longer than a pipe takes at once, whatever is quoted in it: else the
+/// first would block a server whose log nobody reads.
+#[test]
+fn a_setting_of_any_length_makes_one_line() {
+    let line = line_about_the_manager("text");
+    assert!(line.contains(r"cannot tell /a\n\u{1b}"), "{line}");
+    #[cfg(feature = "json")]
+    {
+        let line = line_about_the_manager("json");
+        let message = message(&line);
+        assert!(message.contains("cannot tell /a\n\u{1b}"), "{line}");
+    }
+}
+
+/// What a server logs whose manager has an address that is none, and long.
+fn line_about_the_manager(format: &str) -> String {
+    let mut command = Command::new(BINARY);
+    command.args(["-q", "--listen", "127.0.0.1:0", "--log-format", format]);
+    command.env(
+        "NOTIFY_SOCKET",
+        "/a\n".to_owned() + &"\u{1b}".repeat(100_000),
+    );
+    let server = Server::spawn(1, command.stderr(Stdio::piped()));
+    server.assert_serves();
+    server.signal("TERM");
+    let (status, mut said) = server.end();
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!((1000..=4096).contains(&said.len()), "{} bytes", said.len());
+    assert_eq!(said.pop(), Some('\n'));
+    assert!(!said.contains(char::is_control), "{said}");
+    said
+}
+
+/// Nor does the name of a socket make two lines of stdout.
+#[test]
+fn a_listener_has_one_line_whatever_its_name() {
+    let path = TempPath::new("two\nlines.sock");
+    let address = format!("unix:{}", path.as_str());
+    let server = Server::start_listening(1, &["--listen", &address]);
+    assert_eq!(server.addresses, [address.replace('\n', r"\n")]);
+    assert_echoes(connect_unix(&path), b"one");
 }
 
 /// What a server has logged whose log nobody has read for a while.

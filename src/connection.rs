@@ -28,7 +28,8 @@ use crate::session::{End, Session, Want};
 
 /// What a connection needs of its protocol: what it [wants](Want) done next, and what to tell it once
 /// that is done. [`Session`] has the words.
-pub(crate) trait Protocol {
+#[allow(missing_docs, reason = "they are a Session's")]
+pub trait Protocol {
     /// What all connections of the protocol share.
     type Context;
 

@@ -116,7 +116,8 @@ pub mod load;
 mod metrics;
 mod notify;
 pub mod reactor;
-mod scrape;
+#[doc(hidden)] // for tests/fuzz
+pub mod scrape;
 mod server;
 pub mod session;
 mod signals;

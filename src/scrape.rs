@@ -4,13 +4,13 @@
 //! more, answers it, and says FIN; whatever else comes is discarded. So the requests that are wrong, or
 //! too long, hear why, and none can have more of the server than [`LONGEST_HEAD`] bytes.
 
-use crate::connection::Protocol;
+pub use crate::connection::Protocol;
 use crate::metrics;
 use crate::session::{End, Want};
 use crate::stats::Stats;
 
 /// The longest head of a request, in bytes: Prometheus' own is about 300.
-const LONGEST_HEAD: usize = 4096;
+pub const LONGEST_HEAD: usize = 4096;
 
 /// The most headers of a request.
 const MOST_HEADERS: usize = 64;
@@ -20,7 +20,7 @@ pub(crate) const PATH: &str = "/metrics";
 
 /// Where one request stands.
 #[derive(Debug)]
-pub(crate) struct Scrape(State);
+pub struct Scrape(State);
 
 #[derive(Debug)]
 enum State {
@@ -37,7 +37,8 @@ enum State {
 }
 
 impl Scrape {
-    pub(crate) fn new() -> Self {
+    #[allow(clippy::new_without_default, reason = "nobody wants a default one")]
+    pub fn new() -> Self {
         Self(State::Reading(Vec::new()))
     }
 }

@@ -330,10 +330,14 @@ enum Stop {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scrape::Scrape;
+    use crate::stats::Stats;
 
     const SCRATCH: usize = 4;
-    /// What the peer sends, in this order, however it is cut; more of it than a message may have.
-    const PEER: &[u8] = b"abcdefghijklmnopqrstuvwxyz";
+    /// What a client sends, in this order, however it is cut; more of it than a message may have.
+    const CLIENT: &[u8] = b"abcdefghijklmnopqrstuvwxyz";
+    /// What a scraper does, which is refused at the first byte that is no end of a line.
+    const SCRAPER: &[u8] = b"\n\n\0abcdefghijklmnopqrstuvwxyz";
 
     /// How one call on the socket turns out.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -354,6 +358,8 @@ mod tests {
     struct Scripted<'a> {
         script: std::slice::Iter<'a, Outcome>,
         used_up: bool,
+        greeting: &'static [u8],
+        peer: &'static [u8],
         sent: Vec<u8>,
         received: usize,
         /// How much the first receive brought.
@@ -388,12 +394,12 @@ mod tests {
     impl Stream for Scripted<'_> {
         fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
             assert!(
-                self.sent.starts_with(b"hi"),
+                self.sent.starts_with(self.greeting),
                 "received before the greeting was out"
             );
             let outcome = self.call(buffer.len());
             if let Ok(n) = outcome {
-                buffer[..n].copy_from_slice(&PEER[self.received..self.received + n]);
+                buffer[..n].copy_from_slice(&self.peer[self.received..self.received + n]);
                 if self.received == 0 {
                     self.first = n;
                 }
@@ -401,7 +407,7 @@ mod tests {
                 self.fin_came = n == 0;
             }
             self.recv_edge = match &outcome {
-                Ok(n) => *n < buffer.len() && !self.fin && self.first == self.received,
+                Ok(n) => *n < buffer.len() && !self.fin && !self.half_closed,
                 Err(e) => e.kind() == io::ErrorKind::WouldBlock,
             };
             outcome
@@ -443,13 +449,59 @@ mod tests {
         }
     }
 
-    /// Plays one script against a connection that is driven again whenever it waits, as the server
-    /// does. Returns whether the connection wanted more than the script has.
-    fn play(script: &[Outcome], fin: bool, share: usize) -> bool {
+    /// Plays one script for a client. Returns whether the connection wanted more than the script has.
+    fn play_client(script: &[Outcome], fin: bool, share: usize) -> bool {
         let config = config();
+        let owed = |stream: &Scripted| {
+            let message = &CLIENT[..stream.first.min(config.max_read)];
+            [&config.greeting[..], message].concat()
+        };
+        let session = Session::new(&config);
+        play(
+            script,
+            (fin, share),
+            (b"hi", CLIENT),
+            session,
+            &config,
+            owed,
+        )
+    }
+
+    /// The same for a scraper.
+    fn play_scraper(script: &[Outcome], fin: bool, share: usize) -> bool {
+        let (mut refused, stats) = (Scrape::new(), Stats::default());
+        refused.handle_received(SCRAPER, &stats);
+        let Want::Send { bytes: answer, .. } = refused.want(&stats, &[]) else {
+            panic!("{refused:?}");
+        };
+        let owed = |stream: &Scripted| match stream.received {
+            ..=2 => vec![],
+            _ => answer.to_vec(),
+        };
+        play(
+            script,
+            (fin, share),
+            (b"", SCRAPER),
+            Scrape::new(),
+            &stats,
+            owed,
+        )
+    }
+
+    /// Plays a script against a connection that is driven again whenever it waits, as the server does.
+    fn play<P: Protocol>(
+        script: &[Outcome],
+        (fin, share): (bool, usize),
+        (greeting, peer): (&'static [u8], &'static [u8]),
+        protocol: P,
+        context: &P::Context,
+        owed: impl Fn(&Scripted) -> Vec<u8>,
+    ) -> bool {
         let stream = Scripted {
             script: script.iter(),
             used_up: false,
+            greeting,
+            peer,
             sent: vec![],
             received: 0,
             first: 0,
@@ -460,13 +512,13 @@ mod tests {
             send_edge: false,
             recv_edge: false,
         };
-        let mut connection = Connection::new(stream, Session::new(&config));
+        let mut connection = Connection::new(stream, protocol);
         let mut bytes = Bytes::default();
         let mut readiness = Readiness::Unknown;
         let done = loop {
             let mut scratch = [b'!'; SCRATCH];
             let registered = connection.interest();
-            let progress = connection.drive(&config, &mut scratch, readiness, &mut bytes);
+            let progress = connection.drive(context, &mut scratch, readiness, &mut bytes);
             let stream = &connection.stream;
             match progress {
                 Progress::Done(reason) => break reason,
@@ -477,7 +529,7 @@ mod tests {
                         || registered.is_readable() && stream.recv_edge,
                     "a lost edge after {script:?}"
                 ),
-                Progress::Register(interest) => match connection.session.want(&config, &scratch) {
+                Progress::Register(interest) => match connection.session.want(context, &scratch) {
                     Want::Send { .. } => assert!(interest.is_writable(), "{script:?}"),
                     Want::Receive | Want::Discard => {
                         assert!(interest.is_readable(), "{script:?}");
@@ -485,15 +537,15 @@ mod tests {
                     want => panic!("{want:?} waits for an event that never comes: {script:?}"),
                 },
             }
-            assert_eq!(connection.is_lingering(), stream.half_closed, "{script:?}");
+            let lingers = connection.session.want(context, &scratch) == Want::Discard;
+            assert_eq!(lingers, stream.half_closed, "{script:?}");
             assert!(!stream.held_back, "the echo is held back: {script:?}");
             readiness = Readiness::Event { fin, share };
         };
         let Connection { stream, session } = connection;
         assert_eq!(bytes.received, stream.received as u64);
         assert_eq!(bytes.sent, stream.sent.len() as u64);
-        let message = &PEER[..stream.first.min(config.max_read)];
-        let owed = [&config.greeting[..], message].concat();
+        let owed = owed(&stream);
         let said = format!(
             "{script:?} sent {:?}, {done}",
             String::from_utf8_lossy(&stream.sent)
@@ -510,11 +562,11 @@ mod tests {
             // With input unread, close(2) would lose what is held back.
             Reason::Ended(End::Echoed) if stream.held_back => assert!(stream.fin_came, "{said}"),
             Reason::Ended(End::Echoed) => assert!(stream.half_closed || stream.fin_came, "{said}"),
-            Reason::Ended(End::LeftEarly) => assert_eq!(stream.received, 0, "{said}"),
+            Reason::Ended(End::LeftEarly) => assert_eq!(owed, greeting, "{said}"),
             Reason::Reset(_) | Reason::Failed(_) => {
                 let last = script.last().copied();
                 let fatal = last.is_some_and(|last| matches!(last, Zero | WouldBlock | Reset));
-                let wants = session.want(&config, b"!!!!");
+                let wants = session.want(context, b"!!!!");
                 let half_closing = wants == Want::HalfClose;
                 assert!(stream.used_up || fatal || half_closing, "{said}");
                 assert!(!matches!(wants, Want::Close(_)), "{said}");
@@ -528,14 +580,18 @@ mod tests {
     }
 
     /// Every script of at most `depth` outcomes, each extended only where the connection asks.
-    fn explore(script: &mut Vec<Outcome>, depth: usize, fin: bool, share: usize) -> usize {
-        if !play(script, fin, share) || script.len() == depth {
+    fn explore(
+        script: &mut Vec<Outcome>,
+        depth: usize,
+        asks: &dyn Fn(&[Outcome]) -> bool,
+    ) -> usize {
+        if !asks(script) || script.len() == depth {
             return 1;
         }
         let mut scripts = 1;
         for outcome in OUTCOMES {
             script.push(outcome);
-            scripts += explore(script, depth, fin, share);
+            scripts += explore(script, depth, asks);
             script.pop();
         }
         scripts
@@ -544,9 +600,11 @@ mod tests {
     #[test]
     fn every_outcome_of_every_call() {
         for (fin, share) in [(false, 2), (true, 2), (false, DISCARD), (true, DISCARD)] {
-            let scripts = explore(&mut vec![], 8, fin, share);
-            println!("{scripts} scripts");
-            assert!(scripts > 50_000);
+            for play in [play_client, play_scraper] {
+                let scripts = explore(&mut vec![], 8, &|script| play(script, fin, share));
+                println!("{scripts} scripts");
+                assert!(scripts > 50_000);
+            }
         }
     }
 
@@ -594,6 +652,6 @@ mod tests {
 
     #[test]
     fn a_write_of_nothing_is_an_error() {
-        assert!(!play(&[Zero], false, DISCARD));
+        assert!(!play_client(&[Zero], false, DISCARD));
     }
 }

@@ -151,6 +151,11 @@ fn written(options: &Options) -> Vec<String> {
         .max_connections
         .map(|n| format!("--max-connections={n}"));
     line.extend(most);
+    line.extend(config.reuse_port.then(|| "--reuse-port".to_owned()));
+    let metrics = config.metrics.as_ref();
+    line.extend(metrics.map(|address| format!("--metrics={address}")));
+    let format = format!("{:?}", options.log_format).to_lowercase();
+    line.push(format!("--log-format={format}"));
     let level = options.log_level.map(|level| level.as_str());
     line.extend(level.map(|level| match level {
         "TRACE" => "-vv".to_owned(),

@@ -319,9 +319,18 @@ fn over_time(report: &Report<'_>, about: &str, most: f64) -> Chart {
     let y = Axis::linear(most, |at| Count(at as u64).to_string());
     let mut chart = Chart::new(about, &seconds, &y, 180.0);
     if report.record.held > 0 {
-        let stages = report.record.stages.iter();
-        for (stage, at) in stages.filter(|(stage, _)| *stage != Stage::Over) {
-            chart.mark(at.as_secs_f64(), stage.name());
+        let stages = &report.record.stages;
+        let until = stages[1..]
+            .iter()
+            .map(|(_, at)| *at)
+            .chain([report.elapsed]);
+        for ((stage, at), until) in stages.iter().zip(until) {
+            if *stage != Stage::Over {
+                // Where the next is near, there is room for one label only, and that is the next one's.
+                let is_short = until.saturating_sub(*at) * 8 < report.elapsed
+                    && until < report.elapsed * 7 / 8;
+                chart.mark(at.as_secs_f64(), if is_short { "" } else { stage.name() });
+            }
         }
     }
     chart

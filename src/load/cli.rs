@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use super::condition::Condition;
+use super::condition::{Condition, thousands};
 use super::{Options, Payloads, Plan, Source};
 use crate::address::Address;
 use crate::cli::unescape;
@@ -217,15 +217,6 @@ fn at_least_one(text: &str) -> Result<u64, String> {
     (count > 0)
         .then_some(count)
         .ok_or_else(|| "must be at least 1".to_owned())
-}
-
-/// What is before a `k` or an `M`, and what these stand for.
-pub(super) fn thousands(text: &str) -> (&str, u64) {
-    let strip = |unit: [char; 2]| text.strip_suffix(unit);
-    strip(['k', 'K'])
-        .map(|digits| (digits, 1000))
-        .or_else(|| strip(['m', 'M']).map(|digits| (digits, 1_000_000)))
-        .unwrap_or((text, 1))
 }
 
 /// `1000` or `1-1000`, in bytes.

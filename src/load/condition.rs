@@ -2,7 +2,6 @@
 
 use std::str::FromStr;
 
-use super::cli::thousands;
 use super::report::{QUANTILES, Report, Time};
 
 /// What a run must not be, such as `p99>50ms`, `echo.p50>=1ms` or `rate<10k`.
@@ -112,6 +111,15 @@ fn number(text: &str) -> Result<f64, String> {
         || Err(format!("{text:?} is no number")),
         |value| Ok(value * unit as f64),
     )
+}
+
+/// What is before a `k` or an `M`, and what these stand for.
+pub(super) fn thousands(text: &str) -> (&str, u64) {
+    let strip = |unit: [char; 2]| text.strip_suffix(unit);
+    strip(['k', 'K'])
+        .map(|digits| (digits, 1000))
+        .or_else(|| strip(['m', 'M']).map(|digits| (digits, 1_000_000)))
+        .unwrap_or((text, 1))
 }
 
 impl Condition {

@@ -92,7 +92,7 @@ struct Client {
 }
 
 /// What a connection takes in the table, in bytes.
-pub(super) const ENTRY_BYTES: usize = 96;
+const ENTRY_BYTES: usize = 96;
 const _: () = assert!(size_of::<Client>() <= ENTRY_BYTES);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -165,7 +165,7 @@ impl Load {
     /// As getrlimit(2); or that is less than the plan holds and has under way.
     pub fn room(&self) -> io::Result<Room> {
         let targets: Vec<&SockAddr> = self.targets.iter().map(Target::address).collect();
-        let room = Room::find(&targets, &self.sources)?;
+        let room = Room::find(&targets, &self.sources, ENTRY_BYTES)?;
         let needed = self.schedule.needs();
         if needed > room.connections {
             return Err(io::Error::other(format!("{room}; {needed} are needed")));

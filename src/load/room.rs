@@ -4,7 +4,6 @@ use std::fmt;
 
 use socket2::{Domain, SockAddr};
 
-use super::driver::ENTRY_BYTES;
 use super::source::Sources;
 use crate::limits::Capacity;
 
@@ -28,8 +27,13 @@ impl fmt::Display for Room {
 
 impl Room {
     /// The least of what the system allows this process and of the ports that there are.
-    pub(super) fn find(targets: &[&SockAddr], sources: &Sources) -> std::io::Result<Self> {
-        let Capacity { connections, binds } = Capacity::find(None, ENTRY_BYTES, 0)?;
+    /// `entry` is what a connection takes of the table, in bytes.
+    pub(super) fn find(
+        targets: &[&SockAddr],
+        sources: &Sources,
+        entry: usize,
+    ) -> std::io::Result<Self> {
+        let Capacity { connections, binds } = Capacity::find(None, entry, 0)?;
         let process = Self {
             connections: connections as u64,
             binds,

@@ -319,6 +319,9 @@ fn a_queue_that_stays_full() {
     let [_, stderr] = said(&output);
     assert_eq!(output.status.code(), Some(3), "{stderr}");
     assert!(stderr.contains("connect: timed_out_connect: "), "{stderr}");
+    // Whoever still waits at the end says so, too.
+    let (report, _) = run("-d 200ms", &[&target]);
+    assert!(report["waited_s"]["queue"].as_f64() > Some(0.0), "{report}");
 }
 
 /// Unusual, and right.

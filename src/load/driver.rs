@@ -255,6 +255,7 @@ impl Load {
         self.ended = Some(self.start.elapsed());
         self.record.given_up += self.slab.len() as u64;
         self.record.missed = self.schedule.missed();
+        self.stop_waiting();
         self.slab.clear();
         let point = self.point();
         self.record.course.end(point);

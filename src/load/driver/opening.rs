@@ -120,10 +120,7 @@ impl Load {
             }
             Ok(()) => Ok(()),
         };
-        if let Some((shortage, since)) = self.short_of.take() {
-            let waited = since.until(self.now());
-            *self.record.waited.entry(shortage).or_default() += waited;
-        }
+        self.stop_waiting();
         Ok(Some((socket, connected)))
     }
 
@@ -133,6 +130,14 @@ impl Load {
         let now = self.now();
         let (_, since) = *self.short_of.get_or_insert((shortage, now));
         self.timeout.is_zero() || since.until(now) < self.timeout
+    }
+
+    /// What was short is there, or is not wanted any more.
+    pub(super) fn stop_waiting(&mut self) {
+        if let Some((shortage, since)) = self.short_of.take() {
+            let waited = since.until(self.now());
+            *self.record.waited.entry(shortage).or_default() += waited;
+        }
     }
 
     pub(super) fn register(&mut self, key: usize, connected: io::Result<()>) {

@@ -64,7 +64,7 @@ fn run(request: &Request) -> io::Result<bool> {
         if let Some((file, name)) = &mut html {
             let page = html::page(&report);
             let written = file.write_all(page.as_bytes());
-            written.map_err(|e| context("cannot write", name, &e))?;
+            written.map_err(|e| cannot_write(name, &e))?;
         }
     }
     ended?;
@@ -79,12 +79,13 @@ fn run(request: &Request) -> io::Result<bool> {
 }
 
 fn create(name: &PathBuf) -> io::Result<(File, &Path)> {
-    let file = File::create(name).map_err(|e| context("cannot write", name, &e))?;
+    let file = File::create(name).map_err(|e| cannot_write(name, &e))?;
     Ok((file, name))
 }
 
-fn context(what: &str, name: &Path, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{what} {}: {error}", name.display()))
+fn cannot_write(name: &Path, error: &io::Error) -> io::Error {
+    let why = format!("cannot write {}: {error}", name.display());
+    io::Error::new(error.kind(), why)
 }
 
 fn say(request: &Request, report: &Report<'_>) -> io::Result<()> {

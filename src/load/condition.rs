@@ -179,6 +179,20 @@ mod tests {
         }
     }
 
+    /// Every row of a report can be asked about.
+    #[test]
+    fn rows_are_those_of_a_report() {
+        let mut record = Record::new().unwrap();
+        record.held = 1;
+        let mut report = report(&record, Duration::from_secs(1));
+        report.rate = Some(1);
+        let mut keys: Vec<&str> = report.latencies().iter().map(|row| row.key).collect();
+        let mut rows = ROWS.to_vec();
+        keys.sort_unstable();
+        rows.sort_unstable();
+        assert_eq!(keys, rows);
+    }
+
     #[test]
     fn conditions_are_parsed_and_judged() {
         let mut record = Record::new().unwrap();

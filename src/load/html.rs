@@ -154,32 +154,20 @@ fn table(page: &mut String, rows: &[Latency<'_>]) {
 
 /// The colour of a row: that of its phase.
 fn class(row: &Latency<'_>) -> &'static str {
-    row.name
-        .rsplit(": ")
-        .next()
-        .unwrap_or(row.name)
-        .split(", ")
-        .next()
-        .unwrap_or(row.name)
+    row.key.trim_start_matches("held_").trim_end_matches("_raw")
 }
 
-fn times(rows: &[Latency<'_>]) -> Axis {
-    let least = rows
-        .iter()
-        .map(|row| row.histogram.min())
-        .min()
-        .unwrap_or(0);
-    let most = rows
-        .iter()
-        .map(|row| row.histogram.max())
-        .max()
-        .unwrap_or(0);
-    Axis::log(least as f64, most as f64, |ns| power_of_ten(ns as u64))
+/// An axis on which all of them have their place.
+fn times(rows: &[&Latency<'_>]) -> Axis {
+    let least = rows.iter().map(|row| row.histogram.min()).min();
+    let most = rows.iter().map(|row| row.histogram.max()).max();
+    let [least, most] = [least, most].map(|ns| ns.unwrap_or(0) as f64);
+    Axis::log(least, most, |ns| power_of_ten(ns as u64))
 }
 
 /// As many nines as there were exchanges to tell them from.
 fn percentiles(page: &mut String, rows: &[Latency<'_>]) {
-    let shown = |row: &&Latency<'_>| row.name != "total, raw" && !row.name.starts_with("held");
+    let shown = |row: &&Latency<'_>| row.key != "total_raw" && !row.key.starts_with("held_");
     let mut rows: Vec<&Latency<'_>> = rows.iter().filter(shown).collect();
     if rows.is_empty() {
         return;
@@ -203,8 +191,7 @@ fn percentiles(page: &mut String, rows: &[Latency<'_>]) {
     let mut ticks: Vec<(f64, String)> = vec![(0.5_f64.log10().abs(), "50 %".into())];
     ticks.extend((0..=nines as u32).map(|nine| (f64::from(nine), labels[nine as usize].into())));
     let x = Axis::until(nines, |_| String::new()).labelled(ticks);
-    let every: Vec<Latency<'_>> = rows.iter().map(|row| (*row).clone()).collect();
-    let mut chart = Chart::new("latency by percentile", &x, &times(&every), 240.0);
+    let mut chart = Chart::new("latency by percentile", &x, &times(&rows), 240.0);
     page.push_str("<h2>Latency by percentile</h2>\n<p>");
     for row in rows {
         let _ = write!(
@@ -232,7 +219,7 @@ fn distributions(page: &mut String, rows: &[Latency<'_>]) {
     if !rows.is_empty() {
         page.push_str("<h2>Latency distributions</h2>\n");
     }
-    let x = times(rows);
+    let x = times(&rows.iter().collect::<Vec<_>>());
     for row in rows {
         let buckets = buckets(row.histogram);
         let most = buckets.iter().map(|(_, count)| *count).max().unwrap_or(1);

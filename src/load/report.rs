@@ -1,4 +1,4 @@
-//! What is said of a run: a page of text, one JSON object, and whether that is good enough.
+//! What is said of a run: a page of text, and one JSON object.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -46,7 +46,6 @@ pub struct Report<'a> {
 }
 
 /// One row of the table of latencies.
-#[derive(Clone)]
 pub(crate) struct Latency<'a> {
     /// As a person reads it.
     pub(crate) name: &'static str,

@@ -293,8 +293,8 @@ fn the_programs_take_what_they_are_told() {
         for (at, _) in text.match_indices(r#"["/usr/bin/hello-load""#) {
             let command = text[at..].lines().next().unwrap();
             let command: Vec<String> = serde_json::from_str(command).unwrap();
-            let request = hello_echo::load::cli::parse(&command);
-            assert!(request.is_ok_and(|r| r.check), "{path}: {command:?}");
+            let invocation = hello_echo::load::cli::parse(&command);
+            assert!(invocation.is_ok_and(|i| i.check), "{path}: {command:?}");
         }
     }
 }

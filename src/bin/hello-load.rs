@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use hello_echo::load::cli::{self, Request};
+use hello_echo::load::cli::{self, Invocation};
 use hello_echo::load::report::Report;
 use hello_echo::load::{Load, html};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -18,8 +18,8 @@ const TICK: Duration = Duration::from_millis(100);
 const STEPS: u64 = 10_000;
 
 fn main() -> ExitCode {
-    let request = cli::parse(std::env::args_os()).unwrap_or_else(|e| e.exit());
-    match run(&request) {
+    let invocation = cli::parse(std::env::args_os()).unwrap_or_else(|e| e.exit());
+    match run(&invocation) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(3),
         Err(e) => {
@@ -30,37 +30,37 @@ fn main() -> ExitCode {
 }
 
 /// Returns whether everything was right.
-fn run(request: &Request) -> io::Result<bool> {
+fn run(invocation: &Invocation) -> io::Result<bool> {
     let _ = hello_echo::raise_descriptor_limit();
-    let mut load = Load::new(request.options.clone())?;
+    let mut load = Load::new(invocation.options.clone())?;
     let room = load.room()?;
     // That it cannot be written is better known before the run.
-    let mut html = request.html.as_ref().map(create).transpose()?;
-    if !request.check {
+    let mut html = invocation.html.as_ref().map(create).transpose()?;
+    if !invocation.check {
         let _ = writeln!(io::stderr(), "{room}");
     }
     load.catch_signals()?;
     #[allow(clippy::disallowed_methods, reason = "for the report's date")]
     let began = SystemTime::now();
-    let ended = follow(&mut load, &progress_bar(request));
+    let ended = follow(&mut load, &progress_bar(invocation));
     let report = Report {
         record: load.record(),
         elapsed: load.elapsed(),
         began,
-        line: &request.line,
-        targets: request
+        line: &invocation.line,
+        targets: invocation
             .options
             .targets
             .iter()
             .map(ToString::to_string)
             .collect(),
-        seed: request.seed,
-        rate: request.options.plan.rate,
+        seed: invocation.seed,
+        rate: invocation.options.plan.rate,
         is_cut_short: load.is_cut_short(),
         error: ended.as_ref().err().map(ToString::to_string),
     };
     if report.record.opened > 0 || ended.is_ok() {
-        say(request, &report)?;
+        say(invocation, &report)?;
         if let Some((file, name)) = &mut html {
             let page = html::page(&report);
             let written = file.write_all(page.as_bytes());
@@ -68,13 +68,13 @@ fn run(request: &Request) -> io::Result<bool> {
         }
     }
     ended?;
-    let conditions = request.fail_if.iter();
+    let conditions = invocation.fail_if.iter();
     let complaints: Vec<String> = conditions.filter_map(|c| c.complaint(&report)).collect();
     for complaint in &complaints {
         let _ = writeln!(io::stderr(), "hello-load: {complaint}");
     }
     // A check that was cut short has found nothing out.
-    let is_checked = !request.check || !report.is_cut_short;
+    let is_checked = !invocation.check || !report.is_cut_short;
     Ok(report.record.wrongs() == 0 && complaints.is_empty() && is_checked)
 }
 
@@ -88,11 +88,11 @@ fn cannot_write(name: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), why)
 }
 
-fn say(request: &Request, report: &Report<'_>) -> io::Result<()> {
-    if request.json {
+fn say(invocation: &Invocation, report: &Report<'_>) -> io::Result<()> {
+    if invocation.json {
         return writeln!(io::stdout(), "{}", report.json());
     }
-    if !request.check {
+    if !invocation.check {
         return write!(io::stdout(), "{report}");
     }
     for described in &report.record.described {
@@ -105,8 +105,8 @@ fn say(request: &Request, report: &Report<'_>) -> io::Result<()> {
 }
 
 /// On a terminal; elsewhere nothing is drawn.
-fn progress_bar(request: &Request) -> ProgressBar {
-    if request.check {
+fn progress_bar(invocation: &Invocation) -> ProgressBar {
+    if invocation.check {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new(STEPS);

@@ -15,7 +15,7 @@ use crate::config::MAX_MESSAGE;
 
 /// What the command line asked for.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub struct Invocation {
     /// The run.
     pub options: Options,
     /// The command line, as a shell takes it.
@@ -39,12 +39,12 @@ pub struct Request {
 /// ends the process with 2 or 0.
 pub fn parse(
     line: impl IntoIterator<Item = impl Into<OsString> + Clone>,
-) -> clap::error::Result<Request> {
+) -> clap::error::Result<Invocation> {
     let line: Vec<OsString> = line.into_iter().map(Into::into).collect();
     let mut matches = command().try_get_matches_from(&line)?;
     let seed = matches.remove_one("seed").unwrap_or_else(random);
     let check = matches.get_flag("check");
-    Ok(Request {
+    Ok(Invocation {
         options: options(&mut matches, seed, check),
         line: quoted(line.get(1..).unwrap_or_default()),
         seed,
@@ -297,7 +297,7 @@ fn plan(matches: &mut ArgMatches) -> Plan {
 mod tests {
     use super::*;
 
-    fn parsed(line: &str) -> Option<Request> {
+    fn parsed(line: &str) -> Option<Invocation> {
         parse(
             format!("hello-load {line}")
                 .trim()
@@ -328,9 +328,9 @@ mod tests {
     #[test]
     fn the_command_line_can_be_repeated() {
         let line = "-n 5 --greeting hel'lo\\n unix:/a";
-        let request = parsed(line).unwrap();
+        let invocation = parsed(line).unwrap();
         let quoted = r"hello-load -n 5 --greeting 'hel'\''lo\n' unix:/a";
-        assert_eq!(request.line, quoted);
+        assert_eq!(invocation.line, quoted);
     }
 
     #[test]

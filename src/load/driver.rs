@@ -10,8 +10,7 @@ use mio::{Events, Poll};
 use slab::Slab;
 use socket2::SockAddr;
 
-use super::alarm::Alarm;
-use super::connection::{Connection, Progress, Ready};
+use super::channel::{Advance, Channel, Ready};
 use super::exchange::{Expected, Phase, Wrong};
 use super::payload::Payloads;
 use super::record::{Point, Record, Shortage};
@@ -19,6 +18,7 @@ use super::room::Room;
 use super::schedule::{Counts, Plan, Schedule, Stage};
 use super::source::{Source, Sources};
 use super::target::Target;
+use super::wakeup::Wakeup;
 use crate::address::Address;
 use crate::deadlines::{Deadlines, Kind, Moment, Timer, Timers};
 use crate::signals::{Request, Signals};
@@ -53,7 +53,7 @@ pub struct Options {
 pub struct Load {
     poll: Poll,
     events: Events,
-    alarm: Alarm,
+    wakeup: Wakeup,
     signals: Option<Signals>,
     targets: Vec<Target>,
     sources: Sources,
@@ -79,7 +79,7 @@ pub struct Load {
 }
 
 struct Client {
-    connection: Connection,
+    channel: Channel,
     timer: Timer,
     role: Role,
     target: u32,
@@ -122,7 +122,7 @@ impl Load {
         let start = Instant::now();
         let poll = Poll::new()?;
         Ok(Self {
-            alarm: Alarm::new(poll.registry())?,
+            wakeup: Wakeup::new(poll.registry())?,
             poll,
             events: Events::with_capacity(EVENTS_PER_TURN),
             signals: None,
@@ -234,7 +234,7 @@ impl Load {
         };
         self.handle_signals(interrupted);
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
-        // Those of the signals and of the alarm are nobody's.
+        // Events of the signals and of the wakeup belong to no connection.
         for event in &events {
             let ready = Ready {
                 readable: event.is_readable(),
@@ -264,14 +264,14 @@ impl Load {
         }
     }
 
-    /// How long the poll may sleep, if it is the alarm that wakes it for what is `next` to begin.
+    /// How long the poll may sleep. The wakeup ends the sleep when the `next` connection is due.
     fn wait_until(&mut self, next: Option<Moment>) -> io::Result<Duration> {
         let now = self.now();
         if let Some(at) = next {
             if at <= now {
                 return Ok(Duration::ZERO);
             }
-            self.alarm.set(at, now)?;
+            self.wakeup.set(at, now)?;
         }
         let signals = self.signals.as_ref().and_then(Signals::alarm);
         let due = [self.deadlines.next(), signals].into_iter().flatten().min();
@@ -324,13 +324,13 @@ impl Load {
         let Some(client) = self
             .slab
             .get_mut(key)
-            .filter(|c| c.connection.exchange.id() == id)
+            .filter(|c| c.channel.exchange.id() == id)
         else {
             return;
         };
         client.role = Role::Finishing;
         client.since = now;
-        client.connection.exchange.begin();
+        client.channel.exchange.begin();
         self.counts.held -= 1;
         self.counts.finishing += 1;
         self.deadlines.set(&mut self.slab, Kind::Echo, key, now);
@@ -344,14 +344,14 @@ impl Load {
             let Some(client) = self.slab.get_mut(key) else {
                 return;
             };
-            let before = client.connection.exchange.phase();
+            let before = client.channel.exchange.phase();
             let bytes = &mut self.record.bytes;
-            let progress =
+            let advance =
                 client
-                    .connection
+                    .channel
                     .advance(&mut ready, &self.expected, &mut self.scratch, bytes);
             let now = Moment::new(self.start, Instant::now());
-            if client.connection.exchange.phase() != before {
+            if client.channel.exchange.phase() != before {
                 let took = client.since.until(now);
                 self.record.phase(before, client.role.is_held(), took);
                 client.since = now;
@@ -359,14 +359,14 @@ impl Load {
                     self.targets[client.target as usize].handle_connected();
                 }
             }
-            if client.connection.exchange.is_greeted() {
+            if client.channel.exchange.is_greeted() {
                 self.handle_greeted(key, now);
             }
-            match progress {
-                Progress::More => {}
-                Progress::Waiting => return,
-                Progress::Done(Ok(())) => return self.close(key, Ok(())),
-                Progress::Done(Err(wrong)) => return self.fail(key, wrong),
+            match advance {
+                Advance::More => {}
+                Advance::Waiting => return,
+                Advance::Done(Ok(())) => return self.close(key, Ok(())),
+                Advance::Done(Err(wrong)) => return self.fail(key, wrong),
             }
         }
     }
@@ -376,7 +376,7 @@ impl Load {
         let client = &mut self.slab[key];
         match client.role {
             Role::Churning => {
-                client.connection.exchange.begin();
+                client.channel.exchange.begin();
                 client.since = now;
             }
             Role::Ramping => {
@@ -384,7 +384,7 @@ impl Load {
                 self.counts.ramping -= 1;
                 self.counts.held += 1;
                 self.record.held += 1;
-                self.held.push_back((key, client.connection.exchange.id()));
+                self.held.push_back((key, client.channel.exchange.id()));
                 self.deadlines.cancel(&mut self.slab, key);
             }
             Role::Held | Role::Finishing => {}
@@ -395,8 +395,8 @@ impl Load {
         let now = self.now();
         while let Some((_, key)) = self.deadlines.expired(now) {
             let client = &self.slab[key];
-            let wrong = client.connection.exchange.handle_timeout();
-            if client.connection.exchange.phase() == Phase::Connect {
+            let wrong = client.channel.exchange.handle_timeout();
+            if client.channel.exchange.phase() == Phase::Connect {
                 // There is no time left for this one, but for those behind it.
                 self.targets[client.target as usize].fall_back(client.address);
             }
@@ -407,17 +407,17 @@ impl Load {
     /// Closes a connection that went wrong, unless its target has another address to try.
     fn fail(&mut self, key: usize, wrong: Wrong) {
         let Client {
-            connection,
+            channel,
             address,
             target,
             ..
         } = &self.slab[key];
-        let (id, target) = (connection.exchange.id(), *target as usize);
-        let is_connecting = connection.exchange.phase() == Phase::Connect;
+        let (id, target) = (channel.exchange.id(), *target as usize);
+        let is_connecting = channel.exchange.phase() == Phase::Connect;
         if is_connecting && self.targets[target].fall_back(*address) {
             if let Ok(Some((socket, connected))) = self.connect(id, target) {
                 let client = &mut self.slab[key];
-                client.connection.socket = socket;
+                client.channel.socket = socket;
                 client.address = self.targets[target].current();
                 return self.register(key, connected);
             }
@@ -434,8 +434,8 @@ impl Load {
         let now = self.now();
         *self.count(client.role) -= 1;
         let (id, phase) = (
-            client.connection.exchange.id(),
-            client.connection.exchange.phase(),
+            client.channel.exchange.id(),
+            client.channel.exchange.phase(),
         );
         match done {
             Ok(()) => {
@@ -449,7 +449,7 @@ impl Load {
                 }
             }
             Err(wrong) => {
-                let wrong = client.connection.judge(wrong);
+                let wrong = client.channel.judge(wrong);
                 let target = self.targets[client.target as usize].describe(client.address);
                 self.record.wrong(id, &target, phase, &wrong);
             }

@@ -41,7 +41,7 @@ pub enum Phase {
 
 /// What is wrong with an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub enum Fault {
     /// Nobody listens there.
     Refused,
     /// There is no way there, or a firewall says so.
@@ -74,14 +74,14 @@ pub enum Kind {
 #[derive(Clone, Debug)]
 pub struct Wrong {
     /// For counting.
-    pub kind: Kind,
+    pub fault: Fault,
     /// For reading: one line, the bytes escaped.
     pub what: String,
 }
 
 /// What an exchange wants done next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Want {
+pub enum Next {
     /// Find out whether the connection is established, then [`Exchange::handle_connected`].
     Connect,
     /// Send some or all of the payload from this byte on, then [`Exchange::handle_sent`].
@@ -95,11 +95,11 @@ pub enum Want {
 pub struct Exchange {
     id: u64,
     length: u32,
-    state: State,
+    position: Position,
 }
 
 #[derive(Debug)]
-enum State {
+enum Position {
     Connecting,
     Greeting { seen: u32 },
     Greeted,
@@ -113,7 +113,7 @@ impl Exchange {
         Self {
             id,
             length: length(expected.payloads.length(id)),
-            state: State::Connecting,
+            position: Position::Connecting,
         }
     }
 
@@ -132,43 +132,43 @@ impl Exchange {
     /// Where it stands.
     #[must_use]
     pub fn phase(&self) -> Phase {
-        match self.state {
-            State::Connecting => Phase::Connect,
-            State::Greeting { .. } => Phase::Greeting,
-            State::Echo { seen, .. } if seen == self.length => Phase::Eof,
-            State::Greeted | State::Echo { .. } => Phase::Echo,
+        match self.position {
+            Position::Connecting => Phase::Connect,
+            Position::Greeting { .. } => Phase::Greeting,
+            Position::Echo { seen, .. } if seen == self.length => Phase::Eof,
+            Position::Greeted | Position::Echo { .. } => Phase::Echo,
         }
     }
 
     /// Whether it is greeted and has sent nothing yet: it may be held so.
     #[must_use]
     pub fn is_greeted(&self) -> bool {
-        matches!(self.state, State::Greeted)
+        matches!(self.position, Position::Greeted)
     }
 
     /// What to do next.
     #[must_use]
-    pub fn want(&self) -> Want {
-        match self.state {
-            State::Connecting => Want::Connect,
-            State::Echo { sent, .. } if sent < self.length => Want::Send(sent as usize),
-            State::Greeting { .. } | State::Greeted | State::Echo { .. } => Want::Receive,
+    pub fn next(&self) -> Next {
+        match self.position {
+            Position::Connecting => Next::Connect,
+            Position::Echo { sent, .. } if sent < self.length => Next::Send(sent as usize),
+            Position::Greeting { .. } | Position::Greeted | Position::Echo { .. } => Next::Receive,
         }
     }
 
     /// The connection is established.
     pub fn handle_connected(&mut self, expected: &Expected) {
-        self.state = if expected.greeting.is_empty() {
-            State::Greeted
+        self.position = if expected.greeting.is_empty() {
+            Position::Greeted
         } else {
-            State::Greeting { seen: 0 }
+            Position::Greeting { seen: 0 }
         };
     }
 
     /// Goes on to the payload. Only for one that [is greeted](Self::is_greeted).
     pub fn begin(&mut self) {
         if self.is_greeted() {
-            self.state = State::Echo {
+            self.position = Position::Echo {
                 sent: 0,
                 seen: 0,
                 pieces: false,
@@ -178,7 +178,7 @@ impl Exchange {
 
     /// `n` bytes of the payload are in the kernel's hands.
     pub fn handle_sent(&mut self, n: usize) {
-        if let State::Echo { sent, pieces, .. } = &mut self.state {
+        if let Position::Echo { sent, pieces, .. } = &mut self.position {
             *sent = sent.saturating_add(length(n)).min(self.length);
             *pieces |= *sent < self.length;
         }
@@ -189,19 +189,19 @@ impl Exchange {
     /// # Errors
     /// What is wrong with them. The exchange is over then.
     pub fn handle_received(&mut self, bytes: &[u8], expected: &Expected) -> Result<(), Wrong> {
-        match &mut self.state {
-            State::Greeting { seen } => {
+        match &mut self.position {
+            Position::Greeting { seen } => {
                 let rest = &expected.greeting[*seen as usize..];
                 if !rest.starts_with(bytes) {
-                    return Err(Wrong::bytes(Kind::WrongGreeting, *seen, rest, bytes));
+                    return Err(Wrong::bytes(Fault::WrongGreeting, *seen, rest, bytes));
                 }
                 *seen += length(bytes.len());
                 if *seen as usize == expected.greeting.len() {
-                    self.state = State::Greeted;
+                    self.position = Position::Greeted;
                 }
                 Ok(())
             }
-            State::Echo { seen, .. } => {
+            Position::Echo { seen, .. } => {
                 let at = *seen as usize;
                 let mut due = vec![0; bytes.len().min(self.length as usize - at)];
                 expected.payloads.fill(self.id, at, &mut due);
@@ -211,14 +211,14 @@ impl Exchange {
                 }
                 if let Some(extra) = bytes.strip_prefix(&due[..]).filter(|x| !x.is_empty()) {
                     *seen += length(due.len());
-                    return Err(Wrong::bytes(Kind::ExtraBytes, *seen, &[], extra));
+                    return Err(Wrong::bytes(Fault::ExtraBytes, *seen, &[], extra));
                 }
                 Err(self.wrong_echo(at, &due, bytes, expected))
             }
             // Nothing was sent yet, so this is no echo.
-            State::Connecting | State::Greeted => {
+            Position::Connecting | Position::Greeted => {
                 let at = length(expected.greeting.len());
-                Err(Wrong::bytes(Kind::WrongGreeting, at, &[], bytes))
+                Err(Wrong::bytes(Fault::WrongGreeting, at, &[], bytes))
             }
         }
     }
@@ -234,9 +234,9 @@ impl Exchange {
                     at + place,
                     Escaped(&bytes[place..])
                 ),
-                kind: Kind::ForeignEcho,
+                fault: Fault::ForeignEcho,
             },
-            _ => Wrong::bytes(Kind::WrongEcho, length(at), due, bytes),
+            _ => Wrong::bytes(Fault::WrongEcho, length(at), due, bytes),
         }
     }
 
@@ -245,28 +245,28 @@ impl Exchange {
     /// # Errors
     /// It came too early.
     pub fn handle_eof(&self) -> Result<(), Wrong> {
-        let short = |kind, seen, of: usize| Wrong {
-            kind,
+        let short = |fault, seen, of: usize| Wrong {
+            fault,
             what: format!("the end came after {seen} of {of} bytes"),
         };
-        match self.state {
-            State::Echo { seen: 0, .. } if self.length > 0 => {
-                Err(short(Kind::NoEcho, 0, self.length()))
+        match self.position {
+            Position::Echo { seen: 0, .. } if self.length > 0 => {
+                Err(short(Fault::NoEcho, 0, self.length()))
             }
-            State::Echo { seen, pieces, .. } => {
+            Position::Echo { seen, pieces, .. } => {
                 let whole = !pieces && self.length() <= WHOLE;
                 if whole && seen < self.length {
-                    return Err(short(Kind::ShortEcho, seen, self.length()));
+                    return Err(short(Fault::ShortEcho, seen, self.length()));
                 }
                 Ok(())
             }
-            State::Greeting { seen } => Err(Wrong {
-                kind: Kind::ShortGreeting,
+            Position::Greeting { seen } => Err(Wrong {
+                fault: Fault::ShortGreeting,
                 what: format!("the end came after {seen} bytes of the greeting"),
             }),
-            State::Connecting => Err(short(Kind::NoEcho, 0, self.length())),
-            State::Greeted => Err(Wrong {
-                kind: Kind::ClosedHeld,
+            Position::Connecting => Err(short(Fault::NoEcho, 0, self.length())),
+            Position::Greeted => Err(Wrong {
+                fault: Fault::ClosedHeld,
                 what: "the end came while it was held".to_owned(),
             }),
         }
@@ -277,19 +277,19 @@ impl Exchange {
     pub fn handle_error(&self, error: &io::Error) -> Wrong {
         use io::ErrorKind as E;
         let phase = self.phase();
-        let kind = match error.kind() {
-            E::ConnectionRefused => Kind::Refused,
+        let fault = match error.kind() {
+            E::ConnectionRefused => Fault::Refused,
             E::NetworkUnreachable | E::HostUnreachable | E::NetworkDown | E::AddrNotAvailable => {
-                Kind::Unreachable
+                Fault::Unreachable
             }
-            E::PermissionDenied if phase == Phase::Connect => Kind::Unreachable,
-            E::ConnectionReset if self.is_greeted() => Kind::ClosedHeld,
-            E::ConnectionReset | E::BrokenPipe | E::ConnectionAborted => Kind::Reset(phase),
-            E::TimedOut => Kind::TimedOut(phase),
-            _ => Kind::Failed(phase),
+            E::PermissionDenied if phase == Phase::Connect => Fault::Unreachable,
+            E::ConnectionReset if self.is_greeted() => Fault::ClosedHeld,
+            E::ConnectionReset | E::BrokenPipe | E::ConnectionAborted => Fault::Reset(phase),
+            E::TimedOut => Fault::TimedOut(phase),
+            _ => Fault::Failed(phase),
         };
         let what = error.to_string();
-        Wrong { kind, what }
+        Wrong { fault, what }
     }
 
     /// Its time is over.
@@ -297,16 +297,16 @@ impl Exchange {
     pub fn handle_timeout(&self) -> Wrong {
         let phase = self.phase();
         Wrong {
-            kind: Kind::TimedOut(phase),
-            what: match self.state {
-                State::Greeting { seen } => format!("{seen} bytes of the greeting had come"),
-                State::Echo { sent, seen, .. } => {
+            fault: Fault::TimedOut(phase),
+            what: match self.position {
+                Position::Greeting { seen } => format!("{seen} bytes of the greeting had come"),
+                Position::Echo { sent, seen, .. } => {
                     format!(
                         "{sent} of {} bytes were sent, {seen} had come back",
                         self.length
                     )
                 }
-                State::Connecting | State::Greeted => "nothing had come".to_owned(),
+                Position::Connecting | Position::Greeted => "nothing had come".to_owned(),
             },
         }
     }
@@ -318,12 +318,12 @@ fn length(n: usize) -> u32 {
 }
 
 impl Wrong {
-    fn bytes(kind: Kind, at: u32, expected: &[u8], got: &[u8]) -> Self {
+    fn bytes(fault: Fault, at: u32, expected: &[u8], got: &[u8]) -> Self {
         let same = expected.iter().zip(got).take_while(|(a, b)| a == b).count();
         let at = at as usize + same;
         let (expected, got) = (Escaped(&expected[same..]), Escaped(&got[same..]));
         Self {
-            kind,
+            fault,
             what: format!("at byte {at} expected {expected}, got {got}"),
         }
     }
@@ -345,7 +345,7 @@ impl Phase {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for Fault {
     /// Its name in reports, such as `reset_echo`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match self {
@@ -406,7 +406,7 @@ mod tests {
     }
 
     /// An exchange whose server sends this and then FIN, in pieces that end at these places.
-    fn outcome(expected: &Expected, sent: &[u8], ends: &[usize]) -> Result<(), Kind> {
+    fn outcome(expected: &Expected, sent: &[u8], ends: &[usize]) -> Result<(), Fault> {
         let mut exchange = Exchange::new(ID, expected);
         exchange.handle_connected(expected);
         let mut start = 0;
@@ -415,7 +415,7 @@ mod tests {
             let piece = &sent[start..end];
             if !piece.is_empty() {
                 let received = exchange.handle_received(piece, expected);
-                received.map_err(|wrong| wrong.kind)?;
+                received.map_err(|wrong| wrong.fault)?;
             }
             if exchange.is_greeted() {
                 exchange.begin();
@@ -423,7 +423,7 @@ mod tests {
             }
             start = end;
         }
-        exchange.handle_eof().map_err(|wrong| wrong.kind)
+        exchange.handle_eof().map_err(|wrong| wrong.fault)
     }
 
     /// The greeting ends where the client answers, so a piece ends there at least.
@@ -440,13 +440,13 @@ mod tests {
             }
         }
         for length in 0..sent.len() {
-            let kind = match length {
-                0..GREETED => Kind::ShortGreeting,
-                GREETED => Kind::NoEcho,
-                _ => Kind::ShortEcho,
+            let fault = match length {
+                0..GREETED => Fault::ShortGreeting,
+                GREETED => Fault::NoEcho,
+                _ => Fault::ShortEcho,
             };
             let outcome = outcome(&expected, &sent[..length], &[GREETED]);
-            assert_eq!(outcome, Err(kind), "{length}");
+            assert_eq!(outcome, Err(fault), "{length}");
         }
     }
 
@@ -456,24 +456,24 @@ mod tests {
         let expected = expected(20);
         let payload = payload(&expected, ID);
         let mut exchange = Exchange::new(ID, &expected);
-        let at = |exchange: &Exchange| (exchange.phase(), exchange.want());
+        let at = |exchange: &Exchange| (exchange.phase(), exchange.next());
         assert_eq!((exchange.id(), exchange.length()), (ID, 20));
-        assert_eq!(at(&exchange), (Phase::Connect, Want::Connect));
+        assert_eq!(at(&exchange), (Phase::Connect, Next::Connect));
         exchange.begin(); // too early, so it changes nothing
         exchange.handle_connected(&expected);
-        assert_eq!(at(&exchange), (Phase::Greeting, Want::Receive));
+        assert_eq!(at(&exchange), (Phase::Greeting, Next::Receive));
         exchange.handle_received(b"hello\n", &expected).unwrap();
-        assert_eq!(at(&exchange), (Phase::Echo, Want::Receive));
+        assert_eq!(at(&exchange), (Phase::Echo, Next::Receive));
         exchange.begin();
-        assert_eq!(at(&exchange), (Phase::Echo, Want::Send(0)));
+        assert_eq!(at(&exchange), (Phase::Echo, Next::Send(0)));
         exchange.handle_sent(5);
-        assert_eq!(at(&exchange), (Phase::Echo, Want::Send(5)));
+        assert_eq!(at(&exchange), (Phase::Echo, Next::Send(5)));
         exchange.handle_sent(15);
-        assert_eq!(at(&exchange), (Phase::Echo, Want::Receive));
+        assert_eq!(at(&exchange), (Phase::Echo, Next::Receive));
         exchange.handle_received(&payload[..5], &expected).unwrap();
-        assert_eq!(at(&exchange), (Phase::Echo, Want::Receive));
+        assert_eq!(at(&exchange), (Phase::Echo, Next::Receive));
         exchange.handle_received(&payload[5..], &expected).unwrap();
-        assert_eq!(at(&exchange), (Phase::Eof, Want::Receive));
+        assert_eq!(at(&exchange), (Phase::Eof, Next::Receive));
         let extra = exchange.handle_received(b"x", &expected).unwrap_err();
         assert_eq!(extra.what, "at byte 20 expected nothing, got \"x\"");
     }
@@ -490,9 +490,9 @@ mod tests {
             pieces.iter().for_each(|piece| exchange.handle_sent(*piece));
             let echo = &payload(&expected, ID)[..seen];
             exchange.handle_received(echo, &expected).unwrap();
-            exchange.handle_eof().map_err(|wrong| wrong.kind)
+            exchange.handle_eof().map_err(|wrong| wrong.fault)
         };
-        assert_eq!(prefix(1000, &[1000], 999), Err(Kind::ShortEcho));
+        assert_eq!(prefix(1000, &[1000], 999), Err(Fault::ShortEcho));
         assert_eq!(prefix(1000, &[1000], 1000), Ok(()));
         assert_eq!(prefix(1001, &[1001], 1000), Ok(()));
         assert_eq!(prefix(1000, &[999, 1], 1), Ok(()));
@@ -505,7 +505,7 @@ mod tests {
         let sent = [&b"hello\n"[..], &payload(&expected, ID), b"x"].concat();
         for cut in GREETED..sent.len() {
             let outcome = outcome(&expected, &sent, &[GREETED, cut]);
-            assert_eq!(outcome, Err(Kind::ExtraBytes), "{cut}");
+            assert_eq!(outcome, Err(Fault::ExtraBytes), "{cut}");
         }
     }
 
@@ -514,9 +514,9 @@ mod tests {
         let expected = expected(20);
         let right = [&b"hello\n"[..], &payload(&expected, ID)].concat();
         for place in 0..right.len() {
-            let kind = match place {
-                0..GREETED => Kind::WrongGreeting,
-                _ => Kind::WrongEcho,
+            let fault = match place {
+                0..GREETED => Fault::WrongGreeting,
+                _ => Fault::WrongEcho,
             };
             for bit in 0..8 {
                 let mut sent = right.clone();
@@ -525,7 +525,7 @@ mod tests {
                     let mut ends = [cut, GREETED];
                     ends.sort_unstable();
                     let outcome = outcome(&expected, &sent, &ends);
-                    assert_eq!(outcome, Err(kind), "{place}, {bit}, {cut}");
+                    assert_eq!(outcome, Err(fault), "{place}, {bit}, {cut}");
                 }
             }
         }
@@ -540,7 +540,7 @@ mod tests {
             let sent = [&b"hello\n"[..], &own[..from], &other[from..]].concat();
             for cut in [GREETED, GREETED + from] {
                 let outcome = outcome(&expected, &sent, &[GREETED, cut]);
-                assert_eq!(outcome, Err(Kind::ForeignEcho), "{from}");
+                assert_eq!(outcome, Err(Fault::ForeignEcho), "{from}");
             }
         }
     }
@@ -553,10 +553,10 @@ mod tests {
         exchange.handle_received(b"hello\n", &expected).unwrap();
         assert!(exchange.is_greeted());
         let reset = io::Error::from(io::ErrorKind::ConnectionReset);
-        assert_eq!(exchange.handle_error(&reset).kind, Kind::ClosedHeld);
-        assert_eq!(exchange.handle_eof().unwrap_err().kind, Kind::ClosedHeld);
+        assert_eq!(exchange.handle_error(&reset).fault, Fault::ClosedHeld);
+        assert_eq!(exchange.handle_eof().unwrap_err().fault, Fault::ClosedHeld);
         let wrong = exchange.handle_received(b"x", &expected).unwrap_err();
-        assert_eq!(wrong.kind, Kind::WrongGreeting);
+        assert_eq!(wrong.fault, Fault::WrongGreeting);
         assert_eq!(wrong.what, "at byte 6 expected nothing, got \"x\"");
     }
 }

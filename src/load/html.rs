@@ -123,8 +123,8 @@ fn wrongs(page: &mut String, report: &Report<'_>) {
         return;
     }
     page.push_str("<h2>What was wrong</h2>\n<table><tr><th>kind<th>count\n");
-    for (kind, count) in &report.record.wrong {
-        let _ = writeln!(page, "<tr><td>{kind}<td>{}", Count(*count));
+    for (fault, count) in &report.record.wrong {
+        let _ = writeln!(page, "<tr><td>{fault}<td>{}", Count(*count));
     }
     page.push_str("</table>\n<p>The first of each kind:</p>\n<ul>\n");
     for described in &report.record.described {

@@ -1,15 +1,14 @@
 //! The load client: many connections from one thread, every byte checked, every connection accounted
 //! for.
 //!
-//! The same build as the server's: a schedule that says what to begin and an [`exchange`] that
-//! says what a connection wants and what is wrong with it, neither with a socket or a clock; and the
-//! [`Load`], which polls and moves the bytes.
+//! It is built like the server. A schedule says what to begin, and an [`exchange`] says what its
+//! connection does next and what is wrong with it; neither knows a socket or a clock. The [`Load`]
+//! polls and moves the bytes.
 
-mod alarm;
+mod channel;
 mod chart;
 pub mod cli;
 pub mod condition;
-mod connection;
 mod driver;
 pub mod exchange;
 pub mod html;
@@ -20,6 +19,7 @@ mod room;
 mod schedule;
 mod source;
 mod target;
+mod wakeup;
 
 pub use driver::{Load, Options};
 pub use payload::Payloads;

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use super::exchange::{Kind, Phase, Wrong};
+use super::exchange::{Fault, Phase, Wrong};
 use super::schedule::Stage;
 
-/// How many wrong exchanges of each kind are described.
+/// How many exchanges with the same fault are described.
 const DESCRIBED: u64 = 3;
 
 /// How many points a course has at most; then every two become one.
@@ -24,9 +24,9 @@ pub struct Record {
     pub right: u64,
     /// Of these, such as came and went, and were not held.
     pub churned: u64,
-    /// Exchanges that were not right, by kind.
-    pub wrong: BTreeMap<Kind, u64>,
-    /// The first of each kind, described.
+    /// Exchanges that were wrong, by fault.
+    pub wrong: BTreeMap<Fault, u64>,
+    /// The first exchanges with each fault, described.
     pub described: Vec<String>,
     /// Connections that were given up because the run was cut short.
     pub given_up: u64,
@@ -176,12 +176,12 @@ impl Record {
     }
 
     pub(crate) fn wrong(&mut self, id: u64, target: &str, phase: Phase, wrong: &Wrong) {
-        let count = self.wrong.entry(wrong.kind).or_default();
+        let count = self.wrong.entry(wrong.fault).or_default();
         *count += 1;
         if *count <= DESCRIBED {
-            let (kind, what, phase) = (wrong.kind, &wrong.what, phase.name());
+            let (fault, what, phase) = (wrong.fault, &wrong.what, phase.name());
             self.described.push(format!(
-                "connection {id} to {target}, {phase}: {kind}: {what}"
+                "connection {id} to {target}, {phase}: {fault}: {what}"
             ));
         }
     }
@@ -245,13 +245,13 @@ mod tests {
     #[test]
     fn percentiles_are_those_of_the_data() {
         let mut histogram = Histogram::<u64>::new(3).unwrap();
-        let mut state = 1_u64;
+        let mut number = 1_u64;
         let mut data: Vec<u64> = (0..10_000)
             .map(|_| {
-                state = state
+                number = number
                     .wrapping_mul(6_364_136_223_846_793_005)
                     .wrapping_add(1);
-                1 + (state >> 40) * (state >> 60)
+                1 + (number >> 40) * (number >> 60)
             })
             .collect();
         for ns in &data {

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
 
-use super::exchange::Kind;
+use super::exchange::Fault;
 use super::record::Record;
 use super::schedule::{LATE, Stage};
 
@@ -148,7 +148,7 @@ impl Report<'_> {
     #[must_use]
     pub fn json(&self) -> Value {
         let record = self.record;
-        let counted = |(kind, count): (&Kind, &u64)| (kind.to_string(), json!(count));
+        let counted = |(fault, count): (&Fault, &u64)| (fault.to_string(), json!(count));
         let wrong: Map<String, Value> = record.wrong.iter().map(counted).collect();
         let rows = self.latencies();
         let quantiled = |row: &Latency<'_>| (row.key.to_owned(), quantiles(row.histogram));
@@ -222,8 +222,8 @@ impl fmt::Display for Report<'_> {
         for remark in self.remarks() {
             writeln!(f, "{remark}")?;
         }
-        for (kind, count) in &record.wrong {
-            writeln!(f, "  {count} {kind}")?;
+        for (fault, count) in &record.wrong {
+            writeln!(f, "  {count} {fault}")?;
         }
         for described in &record.described {
             writeln!(f, "  {described}")?;

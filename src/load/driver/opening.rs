@@ -11,7 +11,7 @@ use socket2::{Socket, Type};
 
 use super::{Client, Load, OPENS_PER_TURN, Role};
 use crate::deadlines::{Kind, Moment, Timer};
-use crate::load::connection::Connection;
+use crate::load::channel::Channel;
 use crate::load::exchange::Exchange;
 use crate::load::record::Shortage;
 use crate::load::schedule::Step;
@@ -61,7 +61,7 @@ impl Load {
         self.record.open_one();
         self.expected.opened = self.record.opened;
         let key = self.slab.insert(Client {
-            connection: Connection {
+            channel: Channel {
                 socket,
                 exchange: Exchange::new(id, &self.expected),
             },
@@ -141,14 +141,14 @@ impl Load {
     }
 
     pub(super) fn register(&mut self, key: usize, connected: io::Result<()>) {
-        let connection = &self.slab[key].connection;
+        let channel = &self.slab[key].channel;
         let registered = connected.and_then(|()| {
             let both = Interest::READABLE | Interest::WRITABLE;
-            let descriptor = connection.socket.as_raw_fd();
+            let descriptor = channel.socket.as_raw_fd();
             SourceFd(&descriptor).register(self.poll.registry(), Token(key), both)
         });
         if let Err(e) = registered {
-            let wrong = connection.exchange.handle_error(&e);
+            let wrong = channel.exchange.handle_error(&e);
             self.fail(key, wrong);
         }
     }

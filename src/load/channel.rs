@@ -5,10 +5,10 @@ use std::mem::MaybeUninit;
 
 use socket2::Socket;
 
-use super::exchange::{Exchange, Expected, Kind, Phase, Want, Wrong};
+use super::exchange::{Exchange, Expected, Fault, Next, Phase, Wrong};
 
 /// One connection: its socket, and where it stands.
-pub(super) struct Connection {
+pub(super) struct Channel {
     pub(super) socket: Socket,
     pub(super) exchange: Exchange,
 }
@@ -22,13 +22,13 @@ pub(super) struct Ready {
 }
 
 /// How far a connection got.
-pub(super) enum Progress {
+pub(super) enum Advance {
     More,
     Waiting,
     Done(Result<(), Wrong>),
 }
 
-impl Connection {
+impl Channel {
     /// One step of its exchange. `bytes` counts those sent and received.
     pub(super) fn advance(
         &mut self,
@@ -36,33 +36,33 @@ impl Connection {
         expected: &Expected,
         scratch: &mut [u8],
         bytes: &mut [u64; 2],
-    ) -> Progress {
-        let progress = match self.exchange.want() {
-            Want::Connect if ready.failed => self.connect(expected),
-            Want::Connect => {
+    ) -> Advance {
+        let advance = match self.exchange.next() {
+            Next::Connect if ready.failed => self.connect(expected),
+            Next::Connect => {
                 self.exchange.handle_connected(expected);
-                Ok(Progress::More)
+                Ok(Advance::More)
             }
-            Want::Send(place) => match self.send(place, expected, scratch, bytes) {
+            Next::Send(place) => match self.send(place, expected, scratch, bytes) {
                 // The echo of what has been sent so far may be here, and so may the end.
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock && ready.readable => {
                     self.receive(ready, expected, scratch, bytes)
                 }
                 sent => sent,
             },
-            Want::Receive if !ready.readable => Ok(Progress::Waiting),
-            Want::Receive => self.receive(ready, expected, scratch, bytes),
+            Next::Receive if !ready.readable => Ok(Advance::Waiting),
+            Next::Receive => self.receive(ready, expected, scratch, bytes),
         };
-        progress.unwrap_or_else(|e| match e.kind() {
-            io::ErrorKind::Interrupted => Progress::More,
-            io::ErrorKind::WouldBlock => Progress::Waiting,
-            _ => Progress::Done(Err(self.exchange.handle_error(&e))),
+        advance.unwrap_or_else(|e| match e.kind() {
+            io::ErrorKind::Interrupted => Advance::More,
+            io::ErrorKind::WouldBlock => Advance::Waiting,
+            _ => Advance::Done(Err(self.exchange.handle_error(&e))),
         })
     }
 
     /// The event speaks of an error. A socket without a peer was refused or has been reset since:
     /// only an error that follows a connection, or what came over it, tells that there was one.
-    fn connect(&mut self, expected: &Expected) -> io::Result<Progress> {
+    fn connect(&mut self, expected: &Expected) -> io::Result<Advance> {
         let found = match self.socket.peer_addr() {
             Ok(_) => Ok(0),
             Err(_) => self.socket.peek(&mut [MaybeUninit::uninit()]),
@@ -76,7 +76,7 @@ impl Connection {
         if was_connected {
             self.exchange.handle_connected(expected);
         }
-        found.map(|_| Progress::More)
+        found.map(|_| Advance::More)
     }
 
     /// What is wrong with it, and could not be told from what it has received.
@@ -93,7 +93,7 @@ impl Connection {
         if is_mute && ends().is_some_and(|[local, peer]| local == peer) {
             let what = "it was connected to itself, so nobody listens".to_owned();
             return Wrong {
-                kind: Kind::Refused,
+                fault: Fault::Refused,
                 what,
             };
         }
@@ -106,14 +106,14 @@ impl Connection {
         expected: &Expected,
         scratch: &mut [u8],
         bytes: &mut [u64; 2],
-    ) -> io::Result<Progress> {
+    ) -> io::Result<Advance> {
         let part = scratch.len().min(self.exchange.length() - place);
         let (id, part) = (self.exchange.id(), &mut scratch[..part]);
         expected.payloads.fill(id, place, part);
         let n = self.socket.send_with_flags(part, libc::MSG_NOSIGNAL)?;
         bytes[0] += n as u64;
         self.exchange.handle_sent(n);
-        Ok(Progress::More)
+        Ok(Advance::More)
     }
 
     fn receive(
@@ -122,17 +122,17 @@ impl Connection {
         expected: &Expected,
         scratch: &mut [u8],
         bytes: &mut [u64; 2],
-    ) -> io::Result<Progress> {
+    ) -> io::Result<Advance> {
         let n = io::Read::read(&mut &self.socket, scratch)?;
         if n == 0 {
-            return Ok(Progress::Done(self.exchange.handle_eof()));
+            return Ok(Advance::Done(self.exchange.handle_eof()));
         }
         bytes[1] += n as u64;
         ready.readable = ready.fin || n == scratch.len();
         let received = self.exchange.handle_received(&scratch[..n], expected);
         Ok(match received {
-            Ok(()) => Progress::More,
-            Err(wrong) => Progress::Done(Err(wrong)),
+            Ok(()) => Advance::More,
+            Err(wrong) => Advance::Done(Err(wrong)),
         })
     }
 }

@@ -18,12 +18,12 @@ const TOKEN: Token = Token(usize::MAX - 1);
 
 /// A timer of the kernel's (timerfd_create(2)), which the poll waits for.
 #[derive(Debug)]
-pub(super) struct Alarm {
+pub(super) struct Wakeup {
     timer: TimerFd,
     set_for: Option<Moment>,
 }
 
-impl Alarm {
+impl Wakeup {
     pub(super) fn new(registry: &Registry) -> io::Result<Self> {
         let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
@@ -59,14 +59,14 @@ mod tests {
     #[test]
     fn it_wakes_the_poll_each_time_and_not_before_its_time() {
         let mut poll = Poll::new().unwrap();
-        let mut alarm = Alarm::new(poll.registry()).unwrap();
+        let mut wakeup = Wakeup::new(poll.registry()).unwrap();
         let mut events = Events::with_capacity(4);
         let start = Instant::now();
         let now = || Moment::new(start, Instant::now());
         for micros in [0, 1, 300, 5_000, 200] {
             let at = now().after(Duration::from_micros(micros));
-            alarm.set(at, now()).unwrap();
-            alarm.set(at, now()).unwrap();
+            wakeup.set(at, now()).unwrap();
+            wakeup.set(at, now()).unwrap();
             poll.poll(&mut events, Some(Duration::from_secs(60)))
                 .unwrap();
             assert_eq!(events.iter().count(), 1, "after {micros} µs");

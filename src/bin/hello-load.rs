@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
+use hello_echo::load::Load;
 use hello_echo::load::cli::{self, Invocation};
-use hello_echo::load::report::Report;
-use hello_echo::load::{Load, html};
+use hello_echo::load::report::{Report, html};
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// How often progress is shown.
+/// The time between two updates of the progress bar.
 const TICK: Duration = Duration::from_millis(100);
 
-/// How finely.
+/// The steps of the progress bar.
 const STEPS: u64 = 10_000;
 
 fn main() -> ExitCode {
@@ -34,7 +34,7 @@ fn run(invocation: &Invocation) -> io::Result<bool> {
     let _ = hello_echo::raise_descriptor_limit();
     let mut load = Load::new(invocation.options.clone())?;
     let room = load.room()?;
-    // That it cannot be written is better known before the run.
+    // A file that cannot be written must fail before the run, not after it.
     let mut html = invocation.html.as_ref().map(create).transpose()?;
     if !invocation.check {
         let _ = writeln!(io::stderr(), "{room}");
@@ -73,7 +73,7 @@ fn run(invocation: &Invocation) -> io::Result<bool> {
     for complaint in &complaints {
         let _ = writeln!(io::stderr(), "hello-load: {complaint}");
     }
-    // A check that was cut short has found nothing out.
+    // A check that was cut short has no result.
     let is_checked = !invocation.check || !report.is_cut_short;
     Ok(report.record.wrongs() == 0 && complaints.is_empty() && is_checked)
 }
@@ -104,7 +104,7 @@ fn say(invocation: &Invocation, report: &Report<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// On a terminal; elsewhere nothing is drawn.
+/// It draws only on a terminal.
 fn progress_bar(invocation: &Invocation) -> ProgressBar {
     if invocation.check {
         return ProgressBar::hidden();
@@ -116,7 +116,7 @@ fn progress_bar(invocation: &Invocation) -> ProgressBar {
     bar
 }
 
-/// Runs it to its end, and shows how it goes: what is left is left of the stage that it is in.
+/// Runs the load to its end. The progress bar shows the current stage.
 fn follow(load: &mut Load, bar: &ProgressBar) -> io::Result<()> {
     let mut shown = load.stage();
     let mut pace = Pace::default();
@@ -138,7 +138,7 @@ fn follow(load: &mut Load, bar: &ProgressBar) -> io::Result<()> {
     Ok(())
 }
 
-/// What was done a second, in the half second before.
+/// The exchanges a second over the last half second.
 #[derive(Default)]
 struct Pace {
     since: Duration,

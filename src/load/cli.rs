@@ -1,4 +1,4 @@
-//! The load client's command line: options to [`Options`], and what becomes of the report.
+//! The load client's command line: the [`Options`] of the run, and where its report goes.
 
 use std::ffi::OsString;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -7,28 +7,28 @@ use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use super::condition::{Condition, thousands};
+use super::report::condition::{Condition, thousands};
 use super::{Options, Payloads, Plan, Source};
 use crate::address::Address;
 use crate::cli::unescape;
 use crate::config::MAX_MESSAGE;
 
-/// What the command line asked for.
+/// What the command line asks for.
 #[derive(Clone, Debug)]
 pub struct Invocation {
-    /// The run.
+    /// The options of the run.
     pub options: Options,
-    /// The command line, as a shell takes it.
+    /// The command line, quoted for a shell.
     pub line: String,
-    /// What its payloads are made from.
+    /// The seed of the payloads.
     pub seed: u64,
-    /// One exchange, and no word if it is right.
+    /// One exchange with each target, and no output if all are right.
     pub check: bool,
-    /// The report as a JSON object, in place of text.
+    /// Write the report as a JSON object in place of text.
     pub json: bool,
-    /// Where to put the report as a page.
+    /// Write the report as a page to this file.
     pub html: Option<PathBuf>,
-    /// What the run must not be.
+    /// The run fails if one of these holds.
     pub fail_if: Vec<Condition>,
 }
 
@@ -75,12 +75,12 @@ fn quoted(arguments: &[OsString]) -> String {
         .join(" ")
 }
 
-/// A number that is another in every run.
+/// A number that differs from run to run.
 fn random() -> u64 {
     RandomState::new().build_hasher().finish() >> 32
 }
 
-/// The table of options, for whoever parses or documents them.
+/// The table of options, for the parser and for the documentation.
 #[must_use]
 pub fn command() -> Command {
     Command::new("hello-load")
@@ -205,7 +205,7 @@ fn flag(name: &'static str, help: &'static str) -> Arg {
         .help(help)
 }
 
-/// A number, perhaps of thousands or millions.
+/// A number. `k` stands for thousands and `M` for millions.
 fn count(text: &str) -> Result<u64, String> {
     let (digits, unit) = thousands(text);
     let count = digits.parse().ok().and_then(|n: u64| n.checked_mul(unit));

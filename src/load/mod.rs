@@ -1,29 +1,27 @@
-//! The load client: many connections from one thread, every byte checked, every connection accounted
-//! for.
+//! The load client: it opens many connections from one thread, checks every byte, and accounts for
+//! every connection.
 //!
-//! It is built like the server. A schedule says what to begin, and an [`exchange`] says what its
-//! connection does next and what is wrong with it; neither knows a socket or a clock. The [`Load`]
-//! polls and moves the bytes.
+//! It has three rooms, and each knows only those below it. `cli` reads the command line for them.
+//!
+//! ```text
+//!    driver: sockets and a poll        report: text, JSON, a page, conditions
+//!            │                                  │
+//!            └────────────────┬─────────────────┘
+//!                             ▼
+//!    machine: the schedule, the exchange, the payload, the record
+//! ```
+//!
+//! It is built like the server. The machine's schedule says what to begin, and an [`exchange`] says
+//! what its connection does next and what is wrong with it; neither knows a socket or a clock. The
+//! [`Load`] polls and moves the bytes.
 
-mod channel;
-mod chart;
 pub mod cli;
-pub mod condition;
 mod driver;
-pub mod exchange;
-pub mod html;
-mod payload;
-mod record;
+mod machine;
 pub mod report;
-mod room;
-mod schedule;
-mod source;
-mod target;
-mod wakeup;
 
-pub use driver::{Load, Options};
-pub use payload::Payloads;
-pub use record::{Course, Point, Record, Shortage};
-pub use room::Room;
-pub use schedule::{Plan, Stage};
-pub use source::{ParseSourceError, Source};
+pub use driver::{Load, Options, ParseSourceError, Room, Source};
+pub use machine::exchange;
+pub use machine::payload::Payloads;
+pub use machine::record::{Course, Point, Record, Shortage};
+pub use machine::schedule::{Plan, Stage};

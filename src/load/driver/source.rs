@@ -1,4 +1,4 @@
-//! Where connections come from: local addresses, each with ports of its own.
+//! The local addresses that connections come from. Each has ports of its own.
 
 use std::fmt;
 use std::io;
@@ -9,7 +9,7 @@ use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{IpBindAddressNoPort, SetUsize};
 use socket2::{Domain, Socket};
 
-/// An address or a network of them, as in `127.0.0.0/8`.
+/// An address, or a network of addresses such as `127.0.0.0/8`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Source {
     first: u128,
@@ -18,7 +18,7 @@ pub struct Source {
     is_v4: bool,
 }
 
-/// Text that is no [`Source`], and why.
+/// Why a text is not a [`Source`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseSourceError(&'static str);
 
@@ -55,8 +55,8 @@ impl FromStr for Source {
 }
 
 impl Source {
-    /// The network that leaves `host` bits to its hosts. Its first and last address are nobody's,
-    /// where it has more than two.
+    /// The network with `host` bits for its hosts. If it has more than two addresses, the first and
+    /// the last are reserved and left out.
     fn network(address: IpAddr, host: u32) -> Self {
         let number = match address {
             IpAddr::V4(v4) => u128::from(v4.to_bits()),
@@ -78,7 +78,7 @@ impl Source {
         self.count
     }
 
-    /// One of them, the first for 0.
+    /// The address at this place; 0 is the first.
     #[must_use]
     pub fn address(&self, place: u128) -> IpAddr {
         let number = self.first + place % self.count;
@@ -95,14 +95,14 @@ impl Source {
     }
 }
 
-/// All sources of a run. Every address of theirs has its turn, so that each gives the same share of its
+/// All sources of a run. Their addresses have their turns, so that each uses the same share of its
 /// ports.
 #[derive(Clone, Debug)]
 pub(super) struct Sources(Vec<Source>);
 
 impl Sources {
     /// # Errors
-    /// In words: an address is in two of them.
+    /// One line: an address is in two sources.
     pub(super) fn new(sources: Vec<Source>) -> io::Result<Self> {
         for (i, one) in sources.iter().enumerate() {
             if let Some(other) = sources[..i].iter().find(|other| one.overlaps(other)) {
@@ -114,13 +114,13 @@ impl Sources {
         Ok(Self(sources))
     }
 
-    /// Whether one can connect from one of them to an address of that domain. Without a choice the
-    /// kernel has one, and a Unix socket needs none.
+    /// Whether one of the sources can connect to an address of this domain. Without any source the
+    /// kernel chooses, and a Unix socket needs none.
     pub(super) fn fit(&self, domain: Domain) -> bool {
         self.0.is_empty() || domain == Domain::UNIX || self.of(domain).next().is_some()
     }
 
-    /// How many addresses one can connect from; without a choice of ours, one.
+    /// How many addresses connections of this domain can come from. Without any source it is one.
     pub(super) fn count(&self, domain: Domain) -> u128 {
         let counts = self.of(domain).map(Source::count);
         counts.fold(0, u128::saturating_add).max(1)
@@ -142,8 +142,9 @@ impl Sources {
         None
     }
 
-    /// Gives the socket its local address. The port is chosen at connect, when the kernel knows the
-    /// target: a port is then taken for one target only, and each has all of them.
+    /// Gives the socket its local address. The kernel chooses the port later, at connect, when it
+    /// knows the target. A port is then taken for this target only, so every target can use all
+    /// ports.
     pub(super) fn bind(&self, socket: &Socket, domain: Domain, turn: u64) -> io::Result<()> {
         if domain == Domain::UNIX {
             return Ok(());
@@ -159,12 +160,13 @@ impl Sources {
     }
 }
 
-/// connect(2) looks for a port among the even ones first, and among the odd ones if all those are
-/// taken: beside 15,000 connections it looks at 14,000 in vain, for 0.7 ms each time. Where the range is
-/// the socket's own, it goes round all of them (Linux 6.8; before 6.3 there is no such option). It is
-/// a saving and no more, so it may fail.
+/// connect(2) tries the even ports first, and the odd ports if all even ones are taken: beside
+/// 15,000 connections it tries 14,000 ports in vain, for 0.7 ms each time. If the socket has a port
+/// range of its own, connect(2) tries all ports alike (since Linux 6.8; the option exists since
+/// 6.3). The option only saves time, so a failure is ignored.
 fn take_any_port(socket: &Socket) {
-    // The highest and the lowest. What is outside of net.ipv4.ip_local_port_range has no effect.
+    // The highest and the lowest port. Ports outside of net.ipv4.ip_local_port_range are never
+    // used.
     const RANGE: usize = 65_535 << 16 | 1;
     let _ = setsockopt(socket, LocalPortRange, &RANGE);
 }
@@ -214,6 +216,7 @@ mod tests {
         let everything: Source = "::/0".parse().unwrap();
         assert_eq!(everything.count(), u128::MAX - 2);
     }
+
     fn sources(texts: &[&str]) -> io::Result<Sources> {
         Sources::new(texts.iter().map(|text| text.parse().unwrap()).collect())
     }

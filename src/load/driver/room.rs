@@ -1,4 +1,4 @@
-//! How many connections a run can have open at once, and what binds.
+//! How many connections a run can have open at once, and which limit binds.
 
 use std::fmt;
 
@@ -7,10 +7,10 @@ use socket2::{Domain, SockAddr};
 use super::source::Sources;
 use crate::limits::Capacity;
 
-/// How many connections fit, and what would have to be raised for more.
+/// How many connections can be open at once, and which limit must be raised for more.
 #[derive(Debug)]
 pub struct Room {
-    /// So many.
+    /// The number of connections.
     pub connections: u64,
     binds: String,
 }
@@ -26,8 +26,8 @@ impl fmt::Display for Room {
 }
 
 impl Room {
-    /// The least of what the system allows this process and of the ports that there are.
-    /// `entry` is what a connection takes of the table, in bytes.
+    /// The smaller of what the system allows this process and of the number of local ports. `entry`
+    /// is the size of a connection in the table, in bytes.
     pub(super) fn find(
         targets: &[&SockAddr],
         sources: &Sources,
@@ -45,9 +45,10 @@ impl Room {
     }
 }
 
-/// Every local address has the ports of `net.ipv4.ip_local_port_range` (for both families) once for
-/// each target. As targets have their turns, the room is over when one of them has none. `None`: a Unix
-/// socket needs no ports.
+/// The connections for which there are ports. Every local address has all ports of
+/// `net.ipv4.ip_local_port_range` (of both families) for each target. Targets have their turns, so
+/// there is no more room as soon as one of them has no port left. `None`: only Unix sockets, which
+/// need no port.
 fn ports(targets: &[&SockAddr], sources: &Sources) -> Option<Room> {
     let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
     let mut ends = range.split_whitespace().map(str::parse::<u128>);

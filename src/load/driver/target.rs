@@ -1,4 +1,4 @@
-//! Where connections go to.
+//! The servers that connections go to.
 
 use std::io;
 use std::net::ToSocketAddrs;
@@ -8,22 +8,22 @@ use socket2::SockAddr;
 use super::source::Sources;
 use crate::address::Address;
 
-/// A server: as it was named, and where it may be found.
+/// A server: its name and its addresses.
 pub(super) struct Target {
     pub(super) name: String,
-    /// All addresses of the name that one can connect to from here.
+    /// All addresses of the name that one of the sources can connect to.
     addresses: Vec<SockAddr>,
-    /// The one in use: the first that nobody has found dead.
+    /// The index of the address in use: the first to which no connect has failed.
     current: usize,
-    /// Somebody has connected to it, so this is the one.
+    /// A connect to the current address has succeeded, so the target keeps this address.
     has_answered: bool,
 }
 
 impl Target {
-    /// Looks a name up.
+    /// Looks up the addresses of a name.
     ///
     /// # Errors
-    /// One line: it has no address, or none that one of the sources can connect to.
+    /// One line: the name has no address, or none that one of the sources can connect to.
     pub(super) fn resolve(address: &Address, sources: &Sources) -> io::Result<Self> {
         let name = address.to_string();
         let found = match address {
@@ -50,12 +50,12 @@ impl Target {
         })
     }
 
-    /// Where to connect to.
+    /// The address in use.
     pub(super) fn address(&self) -> &SockAddr {
         &self.addresses[self.current]
     }
 
-    /// Its name, and the address that it stands for if it has several.
+    /// The name, with the address if the name has several.
     pub(super) fn describe(&self, address: u16) -> String {
         let shown = self.addresses.get(usize::from(address));
         match shown.and_then(SockAddr::as_socket) {
@@ -64,12 +64,12 @@ impl Target {
         }
     }
 
-    /// Whether somebody has connected to it.
+    /// Whether a connect has succeeded.
     pub(super) fn has_answered(&self) -> bool {
         self.has_answered
     }
 
-    /// Which of its addresses that is.
+    /// The index of the address in use.
     pub(super) fn current(&self) -> u16 {
         self.current as u16
     }
@@ -78,8 +78,9 @@ impl Target {
         self.has_answered = true;
     }
 
-    /// Nobody could connect to that one of its addresses. Returns whether there is another to try:
-    /// a name may well have an address where this server does not listen, as `localhost` has two.
+    /// A connect to the address with the index `from` has failed. Returns whether there is another
+    /// to try: a server need not listen at every address of its name. `localhost`, for example,
+    /// often has two.
     pub(super) fn fall_back(&mut self, from: u16) -> bool {
         if self.current() == from && !self.has_answered && self.current + 1 < self.addresses.len() {
             self.current += 1;

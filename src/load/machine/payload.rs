@@ -1,5 +1,5 @@
-//! What a connection sends: bytes that no other connection of the run sends, and that the next run
-//! with the same seed sends again. Nothing is stored: every byte follows from its place.
+//! What a connection sends: bytes that no other connection of the run sends. A later run with the
+//! same seed sends the same bytes. Nothing is stored: every byte is computed from its place.
 
 /// The payloads of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,8 +9,8 @@ pub struct Payloads {
     longest: usize,
 }
 
-/// Payloads consist of words of eight bytes, each of which names its connection, if one can undo what
-/// made it.
+/// A payload consists of words of eight bytes. Each is computed from the connection's number by
+/// steps that can be undone, so each word tells which connection it belongs to.
 const WORD: usize = 8;
 
 impl Payloads {
@@ -46,8 +46,8 @@ impl Payloads {
         }
     }
 
-    /// Whose payload has these bytes from `place` on, if it is one of the connections before `end`. It
-    /// takes a whole word of them to tell.
+    /// The connection whose payload has these bytes from `place` on, if its number is below `end`.
+    /// The bytes must contain a whole word.
     #[must_use]
     pub fn owner(&self, place: usize, bytes: &[u8], end: u64) -> Option<u64> {
         let index = place.div_ceil(WORD);
@@ -73,20 +73,21 @@ fn mix(number: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// What [`mix`] made this number of.
+/// The inverse of [`mix`].
 fn unmix(mixed: u64) -> u64 {
     let z = unshift(mixed, 31).wrapping_mul(inverse(MULTIPLIERS[1]));
     let z = unshift(z, 27).wrapping_mul(inverse(MULTIPLIERS[0]));
     unshift(z, 30).wrapping_sub(GAMMA)
 }
 
-/// The `z` of which this is `z ^ (z >> by)`: its upper bits are right, and each round gets `by` more.
+/// The `z` for which `shifted` is `z ^ (z >> by)`. The upper `by` bits are right at first, and each
+/// round gets `by` more right.
 fn unshift(shifted: u64, by: u32) -> u64 {
     (0..64 / by).fold(shifted, |z, _| shifted ^ (z >> by))
 }
 
-/// The number by which to multiply an odd one for 1, by Newton's method: 3 bits are right to begin
-/// with, and each round doubles them.
+/// The number that gives 1 when multiplied by `odd`, by Newton's method. Three bits are right at
+/// first, and each round doubles them.
 fn inverse(odd: u64) -> u64 {
     (0..5).fold(odd, |inverse, _| {
         inverse.wrapping_mul(2_u64.wrapping_sub(odd.wrapping_mul(inverse)))

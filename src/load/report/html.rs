@@ -1,14 +1,15 @@
-//! The report as a page of its own: no script, no font and no picture from elsewhere, so it opens
-//! without a network and in years to come.
+//! The report as one page. It loads no script, font or picture, so it opens without a network and
+//! in years to come.
 
 use std::fmt::{Display, Write};
 
 use hdrhistogram::Histogram;
 
+use super::Report;
 use super::chart::{Axis, Chart};
-use super::record::Point;
-use super::report::{Latency, QUANTILES, Report, Time, buckets};
-use super::schedule::Stage;
+use super::latency::{Latency, QUANTILES, Time, buckets};
+use crate::load::machine::record::Point;
+use crate::load::machine::schedule::Stage;
 
 const STYLE: &str = "
 :root { color-scheme: light dark; --ink: #1c2024; --faint: #667; --paper: #fff; --box: #f4f6f8;
@@ -45,7 +46,7 @@ text { fill: var(--ink); font-size: 12px; } .end { text-anchor: end; }
 .line { stroke: var(--own); } rect { fill: var(--own); }
 ";
 
-/// How many rates a chart has at most.
+/// The most rates that a chart shows.
 const RATES: usize = 100;
 
 /// The whole page.
@@ -152,12 +153,12 @@ fn table(page: &mut String, rows: &[Latency<'_>]) {
     page.push_str("</table></div>\n");
 }
 
-/// The colour of a row: that of its phase.
+/// The class of a row, which gives it the colour of its phase.
 fn class(row: &Latency<'_>) -> &'static str {
     row.key.trim_start_matches("held_").trim_end_matches("_raw")
 }
 
-/// An axis on which all of them have their place.
+/// An axis that covers the latencies of all rows.
 fn times(rows: &[&Latency<'_>]) -> Axis {
     let least = rows.iter().map(|row| row.histogram.min()).min();
     let most = rows.iter().map(|row| row.histogram.max()).max();
@@ -165,7 +166,7 @@ fn times(rows: &[&Latency<'_>]) -> Axis {
     Axis::log(least, most, |ns| power_of_ten(ns as u64))
 }
 
-/// As many nines as there were exchanges to tell them from.
+/// The axis has as many nines as the number of exchanges supports.
 fn percentiles(page: &mut String, rows: &[Latency<'_>]) {
     let shown = |row: &&Latency<'_>| row.key != "total_raw" && !row.key.starts_with("held_");
     let mut rows: Vec<&Latency<'_>> = rows.iter().filter(shown).collect();
@@ -214,7 +215,7 @@ fn curve(histogram: &Histogram<u64>, nines: f64) -> impl Iterator<Item = (f64, f
     })
 }
 
-/// All on the same axis, so that one can compare them.
+/// All distributions have the same axis, so that a reader can compare them.
 fn distributions(page: &mut String, rows: &[Latency<'_>]) {
     if !rows.is_empty() {
         page.push_str("<h2>Latency distributions</h2>\n");
@@ -252,7 +253,7 @@ fn distributions(page: &mut String, rows: &[Latency<'_>]) {
 
 fn courses(page: &mut String, report: &Report<'_>) {
     let points = &report.record.course.points;
-    // Over so many at once that a rate is more than one exchange or two.
+    // Each rate covers several points, so that it counts more than one or two exchanges.
     let every = points.len().div_ceil(RATES);
     let last = points.len() - 1;
     let apart = (0..points.len()).filter(|i| i % every == 0 || *i == last);
@@ -286,7 +287,7 @@ fn courses(page: &mut String, report: &Report<'_>) {
     );
 }
 
-/// Right and wrong exchanges a second between two points, in the middle of them.
+/// Right and wrong exchanges a second between two points, at the time halfway between them.
 fn rates(pair: &[Point]) -> Option<[(f64, f64); 2]> {
     let [before, point] = pair else { return None };
     let seconds = point.at.checked_sub(before.at)?.as_secs_f64();
@@ -300,7 +301,7 @@ fn rates(pair: &[Point]) -> Option<[(f64, f64); 2]> {
     })
 }
 
-/// An empty chart of the whole run, with its stages.
+/// An empty chart over the time of the whole run, with its stages.
 fn over_time(report: &Report<'_>, about: &str, most: f64) -> Chart {
     let seconds = Axis::until(report.elapsed.as_secs_f64(), |at| format!("{at} s"));
     let y = Axis::linear(most, |at| Count(at as u64).to_string());
@@ -313,7 +314,7 @@ fn over_time(report: &Report<'_>, about: &str, most: f64) -> Chart {
             .chain([report.elapsed]);
         for ((stage, at), until) in stages.iter().zip(until) {
             if *stage != Stage::Over {
-                // Where the next is near, there is room for one label only, and that is the next one's.
+                // A short stage has no room for its label before that of the next stage.
                 let is_short = until.saturating_sub(*at) * 8 < report.elapsed
                     && until < report.elapsed * 7 / 8;
                 chart.mark(at.as_secs_f64(), if is_short { "" } else { stage.name() });
@@ -323,7 +324,7 @@ fn over_time(report: &Report<'_>, about: &str, most: f64) -> Chart {
     chart
 }
 
-/// A number of nanoseconds that is a power of ten.
+/// A power of ten in nanoseconds, with its unit.
 fn power_of_ten(ns: u64) -> String {
     match ns {
         0..1_000 => format!("{ns} ns"),
@@ -333,7 +334,7 @@ fn power_of_ten(ns: u64) -> String {
     }
 }
 
-/// A number with its thousands apart.
+/// A number with a comma between its thousands.
 struct Count(u64);
 
 impl Display for Count {

@@ -1,4 +1,5 @@
-//! What a run has seen: every connection it opened is right, wrong in one way, or still open.
+//! What a run has measured. Every connection that it opened is right, wrong with one fault, given
+//! up or still open.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,17 +13,17 @@ use super::schedule::Stage;
 /// How many exchanges with the same fault are described.
 const DESCRIBED: u64 = 3;
 
-/// How many points a course has at most; then every two become one.
+/// The most points that a course has. If there are more, every two become one.
 const POINTS: usize = 600;
 
 /// The counts and times of a run.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// Connections that were begun.
+    /// Connections opened.
     pub opened: u64,
     /// Exchanges that were right to the last byte.
     pub right: u64,
-    /// Of these, such as came and went, and were not held.
+    /// The right exchanges that were not held.
     pub churned: u64,
     /// Exchanges that were wrong, by fault.
     pub wrong: BTreeMap<Fault, u64>,
@@ -30,37 +31,40 @@ pub struct Record {
     pub described: Vec<String>,
     /// Connections that were given up because the run was cut short.
     pub given_up: u64,
-    /// Exchanges that an open loop owed and had not begun when it was over.
+    /// Exchanges of an open loop that were due and had not begun at its end.
     pub missed: u64,
-    /// Bytes that were sent, and received.
+    /// Bytes sent and bytes received.
     pub bytes: [u64; 2],
-    /// The most that were open at once.
+    /// The most connections open at once.
     pub most_open: u64,
     /// Held connections that were greeted.
     pub held: u64,
-    /// By how much the latest began after its time, where something was to begin at a rate.
+    /// The longest time between the moment when a connection was due and the moment when it began.
+    /// Zero if the plan has no rate.
     pub latest: Duration,
-    /// For how long nothing could be opened, and what was short.
+    /// How long each shortage kept the run from opening connections.
     pub waited: BTreeMap<Shortage, Duration>,
-    /// When each stage began, since the start.
+    /// When each stage began, from the start of the run.
     pub stages: Vec<(Stage, Duration)>,
-    /// What each phase took of the exchanges that came and went, in nanoseconds, in the order of
-    /// [`Phase::ALL`].
+    /// How long each phase of the exchanges that were not held took, in nanoseconds, in the order
+    /// of [`Phase::ALL`].
     pub phases: [Histogram<u64>; 4],
-    /// The same of the held ones.
+    /// The same for the held connections.
     pub held_phases: [Histogram<u64>; 4],
-    /// What whole exchanges took, in nanoseconds, from their connect; held ones are not among them.
+    /// How long whole exchanges took, in nanoseconds, from their connect. Held connections are left
+    /// out.
     pub total: Histogram<u64>,
-    /// The same from when they were meant to begin: what those see who do not wait for others.
+    /// The same, from the moment when each exchange was due. It includes the time by which the load
+    /// client was late.
     pub corrected: Histogram<u64>,
     /// How the run went.
     pub course: Course,
 }
 
-/// What there must be for one more connection, and is not.
+/// What the run lacks to open one more connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Shortage {
-    /// A descriptor of this process or this system.
+    /// A descriptor, for this process or in the whole system.
     Descriptor,
     /// A local port.
     Port,
@@ -90,30 +94,31 @@ impl fmt::Display for Shortage {
     }
 }
 
-/// Counts in the course of a run, at equal intervals, which double when there are too many of them.
+/// Counts over the course of a run, at equal intervals. The interval doubles when there are too
+/// many points.
 #[derive(Clone, Debug)]
 pub struct Course {
     interval: Duration,
-    /// The counts, the first at the start.
+    /// The points in order. The first is the start.
     pub points: Vec<Point>,
 }
 
-/// Counts at one moment of a run, from its start.
+/// The counts at one moment of a run, since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Point {
-    /// When that was, from the start.
+    /// The moment, from the start.
     pub at: Duration,
-    /// Exchanges done that were right.
+    /// Right exchanges so far.
     pub right: u64,
-    /// Exchanges done that were wrong.
+    /// Wrong exchanges so far.
     pub wrong: u64,
-    /// The most connections open at once since the point before.
+    /// The most connections open at once since the previous point.
     pub open: u64,
 }
 
 impl Record {
     /// # Errors
-    /// In words: three digits of precision are refused by the histogram.
+    /// The histogram refuses three digits of precision; the text says why.
     pub(crate) fn new() -> Result<Self, String> {
         let histogram = || Histogram::new(3).map_err(|e| e.to_string());
         let phases = || Ok::<_, String>([histogram()?, histogram()?, histogram()?, histogram()?]);
@@ -142,13 +147,13 @@ impl Record {
         })
     }
 
-    /// Exchanges that were wrong, in whichever way.
+    /// Exchanges that were wrong, with any fault.
     #[must_use]
     pub fn wrongs(&self) -> u64 {
         self.wrong.values().sum()
     }
 
-    /// Connections that are neither done nor given up.
+    /// Connections that are still open.
     #[must_use]
     pub fn open(&self) -> u64 {
         let over = self.right + self.wrongs() + self.given_up;
@@ -189,11 +194,11 @@ impl Record {
 
 fn record(histogram: &mut Histogram<u64>, took: Duration) {
     let ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-    let _ = histogram.record(ns); // it grows with what it is given
+    let _ = histogram.record(ns); // it cannot fail: the histogram resizes itself
 }
 
 impl Course {
-    /// Notes how it is, if it is time for that.
+    /// Adds the point if the interval since the last one is over.
     pub(crate) fn advance(&mut self, now: Point) {
         let before = self.points.last().map_or(Duration::ZERO, |point| point.at);
         if now.at >= before + self.interval {
@@ -201,7 +206,7 @@ impl Course {
         }
     }
 
-    /// Notes how it is.
+    /// Adds the point. If there are too many, every two become one.
     pub(crate) fn end(&mut self, now: Point) {
         self.points.push(now);
         if self.points.len() > POINTS {
@@ -241,7 +246,7 @@ mod tests {
         assert_eq!(open, 1, "a peak of 7 ms is not lost");
     }
 
-    /// The histogram's percentiles beside those of the sorted data.
+    /// The histogram's percentiles agree with those of the sorted data.
     #[test]
     fn percentiles_are_those_of_the_data() {
         let mut histogram = Histogram::<u64>::new(3).unwrap();

@@ -1,19 +1,19 @@
-//! Drives one [`Exchange`] over a socket: one call at a time.
+//! Carries one [`Exchange`] over a socket, one call at a time.
 
 use std::io;
 use std::mem::MaybeUninit;
 
 use socket2::Socket;
 
-use super::exchange::{Exchange, Expected, Fault, Next, Phase, Wrong};
+use crate::load::machine::exchange::{Exchange, Expected, Fault, Next, Phase, Wrong};
 
-/// One connection: its socket, and where it stands.
+/// A socket and its exchange.
 pub(super) struct Channel {
     pub(super) socket: Socket,
     pub(super) exchange: Exchange,
 }
 
-/// What an event says.
+/// What an event of the poll tells about a socket.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Ready {
     pub(super) readable: bool,
@@ -21,15 +21,18 @@ pub(super) struct Ready {
     pub(super) failed: bool,
 }
 
-/// How far a connection got.
+/// The result of one [`Channel::advance`].
 pub(super) enum Advance {
+    /// It can advance again at once.
     More,
+    /// It must wait for the next event.
     Waiting,
+    /// The exchange is over.
     Done(Result<(), Wrong>),
 }
 
 impl Channel {
-    /// One step of its exchange. `bytes` counts those sent and received.
+    /// Does what is next for the exchange. `bytes` counts the bytes sent and received.
     pub(super) fn advance(
         &mut self,
         ready: &mut Ready,
@@ -44,7 +47,7 @@ impl Channel {
                 Ok(Advance::More)
             }
             Next::Send(place) => match self.send(place, expected, scratch, bytes) {
-                // The echo of what has been sent so far may be here, and so may the end.
+                // The echo of the bytes sent so far may have come, and the server's FIN, too.
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock && ready.readable => {
                     self.receive(ready, expected, scratch, bytes)
                 }
@@ -60,8 +63,9 @@ impl Channel {
         })
     }
 
-    /// The event speaks of an error. A socket without a peer was refused or has been reset since:
-    /// only an error that follows a connection, or what came over it, tells that there was one.
+    /// The event tells of an error, so the connection was refused, or established and then reset. A
+    /// socket without a peer was established if it has received something, or if its error is one
+    /// that only an established connection can have.
     fn connect(&mut self, expected: &Expected) -> io::Result<Advance> {
         let found = match self.socket.peer_addr() {
             Ok(_) => Ok(0),
@@ -79,18 +83,18 @@ impl Channel {
         found.map(|_| Advance::More)
     }
 
-    /// What is wrong with it, and could not be told from what it has received.
+    /// Corrects what is wrong where only the socket shows the true fault.
     pub(super) fn judge(&self, wrong: Wrong) -> Wrong {
-        // On loopback a connect to a port of the range that local ports are taken from may be given
-        // that port, and is connected to itself: nobody listens there.
-        let is_mute = self.exchange.phase() == Phase::Greeting;
+        // On loopback, the kernel may choose the target's port as the local port. The socket is
+        // then connected to itself, and nobody listens there.
+        let is_ungreeted = self.exchange.phase() == Phase::Greeting;
         let ends = || {
             Some([
                 self.socket.local_addr().ok()?,
                 self.socket.peer_addr().ok()?,
             ])
         };
-        if is_mute && ends().is_some_and(|[local, peer]| local == peer) {
+        if is_ungreeted && ends().is_some_and(|[local, peer]| local == peer) {
             let what = "it was connected to itself, so nobody listens".to_owned();
             return Wrong {
                 fault: Fault::Refused,

@@ -1,10 +1,11 @@
-//! What a run must not be: the conditions of `--fail-if`.
+//! The conditions of `--fail-if`: a run fails if one of them holds.
 
 use std::str::FromStr;
 
-use super::report::{QUANTILES, Report, Time};
+use super::Report;
+use super::latency::{QUANTILES, Time};
 
-/// What a run must not be, such as `p99>50ms`, `echo.p50>=1ms` or `rate<10k`.
+/// A condition under which a run fails, such as `p99>50ms`, `echo.p50>=1ms` or `rate<10k`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Condition {
     text: String,
@@ -15,7 +16,7 @@ pub struct Condition {
 
 #[derive(Clone, Debug, PartialEq)]
 enum Measure {
-    /// Of the row with that key.
+    /// A quantile of the row with this key.
     Quantile(String, f64),
     Rate,
     Wrong,
@@ -28,7 +29,7 @@ struct Relation {
     or_equal: bool,
 }
 
-/// The keys of all rows that there may be.
+/// The keys of all rows that a report can have.
 const ROWS: [&str; 10] = [
     "connect",
     "greeting",
@@ -87,7 +88,8 @@ impl FromStr for Measure {
     }
 }
 
-/// `p50`, `p99.9` and every other, `p999` as the field is called, or `max`.
+/// The quantile of a name: any percentile such as `p50` or `p99.9`; the names of the JSON fields,
+/// such as `p999`; or `max`.
 fn quantile_at(name: &str) -> Option<f64> {
     if let Some((_, _, at)) = QUANTILES.iter().find(|(known, _, _)| *known == name) {
         return Some(*at);
@@ -113,8 +115,8 @@ fn number(text: &str) -> Result<f64, String> {
     )
 }
 
-/// What is before a `k` or an `M`, and what these stand for.
-pub(super) fn thousands(text: &str) -> (&str, u64) {
+/// The digits before a `k` or an `M`, and the number that the letter stands for.
+pub(crate) fn thousands(text: &str) -> (&str, u64) {
     let strip = |unit: [char; 2]| text.strip_suffix(unit);
     strip(['k', 'K'])
         .map(|digits| (digits, 1000))
@@ -123,7 +125,7 @@ pub(super) fn thousands(text: &str) -> (&str, u64) {
 }
 
 impl Condition {
-    /// Says so if the run is what it must not be. Of nothing measured, every bound is missed.
+    /// One line if the condition holds. A quantile without any measurement fails every condition.
     #[must_use]
     pub fn complaint(&self, report: &Report<'_>) -> Option<String> {
         let (value, shown) = match &self.measure {
@@ -162,8 +164,8 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
-    use crate::load::exchange::Phase;
-    use crate::load::record::Record;
+    use crate::load::machine::exchange::Phase;
+    use crate::load::machine::record::Record;
 
     fn report(record: &Record, elapsed: Duration) -> Report<'_> {
         Report {
@@ -179,7 +181,7 @@ mod tests {
         }
     }
 
-    /// Every row of a report can be asked about.
+    /// A condition can name every row of a report.
     #[test]
     fn rows_are_those_of_a_report() {
         let mut record = Record::new().unwrap();

@@ -1,5 +1,5 @@
-//! Wakes the poll to the microsecond. Its own timeout is rounded up to the next millisecond, and an
-//! open loop that goes by it would begin everything half a millisecond late.
+//! Wakes the poll to the microsecond. The poll's own timeout is rounded up to the next millisecond,
+//! so an open loop would begin each exchange half a millisecond late on average.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -13,10 +13,10 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 
 use crate::deadlines::Moment;
 
-/// What the poll calls it: a key that no slab hands out.
+/// The token of the timer: a key that no slab hands out.
 const TOKEN: Token = Token(usize::MAX - 1);
 
-/// A timer of the kernel's (timerfd_create(2)), which the poll waits for.
+/// A kernel timer (timerfd_create(2)) that wakes the poll.
 #[derive(Debug)]
 pub(super) struct Wakeup {
     timer: TimerFd,
@@ -33,13 +33,13 @@ impl Wakeup {
         Ok(Self { timer, set_for })
     }
 
-    /// Wakes the poll at that moment. Nobody need read what the timer has counted: setting it anew
-    /// begins at zero, and makes the next edge.
+    /// Wakes the poll at this moment. The timer's count need not be read: setting the timer resets
+    /// the count, so the next expiry is a new edge.
     pub(super) fn set(&mut self, at: Moment, now: Moment) -> io::Result<()> {
         if self.set_for == Some(at) {
             return Ok(());
         }
-        // Nothing would disarm it.
+        // A wait of zero would disarm the timer.
         let wait = now.until(at).max(Duration::from_nanos(1));
         let once = Expiration::OneShot(TimeSpec::from_duration(wait));
         self.timer.set(once, TimerSetTimeFlags::empty())?;

@@ -1,4 +1,4 @@
-//! Charts as SVG: two axes, and what is drawn between them. Colours are the page's, by class.
+//! Charts as SVG: two axes, with lines and bars between them. The page gives each class its colour.
 
 use std::fmt::Write;
 
@@ -9,7 +9,7 @@ const RIGHT: f64 = 22.0;
 const ABOVE: f64 = 16.0;
 const BELOW: f64 = 24.0;
 
-/// From the lowest value to the highest, with labels at round ones.
+/// A range of values, with labels at round ones.
 #[derive(Clone, Debug)]
 pub(super) struct Axis {
     low: f64,
@@ -32,7 +32,7 @@ impl Axis {
         }
     }
 
-    /// From 0 to exactly `most`: for a time that ended there.
+    /// From 0 to exactly `most`.
     pub(super) fn until(most: f64, label: impl Fn(f64) -> String) -> Self {
         let mut axis = Self::linear(most, label);
         axis.high = most.max(f64::MIN_POSITIVE);
@@ -53,7 +53,7 @@ impl Axis {
         }
     }
 
-    /// The same with labels of one's own.
+    /// The same range with other labels.
     pub(super) fn labelled(self, ticks: Vec<(f64, String)>) -> Self {
         Self { ticks, ..self }
     }
@@ -72,7 +72,7 @@ impl Axis {
     }
 }
 
-/// The least of 1, 2 and 5 times a power of ten that is not below this.
+/// The smallest number that is 1, 2 or 5 times a power of ten and at least `least`.
 fn round_step(least: f64) -> f64 {
     if least <= 0.0 {
         return 1.0;
@@ -84,7 +84,7 @@ fn round_step(least: f64) -> f64 {
     digit.unwrap_or(10.0) * power
 }
 
-/// A chart under way.
+/// A chart that is being drawn.
 pub(super) struct Chart {
     svg: String,
     x: Axis,
@@ -93,7 +93,7 @@ pub(super) struct Chart {
 }
 
 impl Chart {
-    /// An empty one, with the lines and labels of its axes. `about` is for those who do not see it.
+    /// An empty chart, with the lines and labels of its axes. Screen readers read `about`.
     pub(super) fn new(about: &str, x: &Axis, y: &Axis, height: f64) -> Self {
         let (width, all) = (LEFT + WIDTH + RIGHT, ABOVE + height + BELOW);
         let mut chart = Self {
@@ -147,7 +147,7 @@ impl Chart {
         let _ = writeln!(self.svg, "<path class=\"line {class}\" d=\"{path}\"/>");
     }
 
-    /// A bar from one x to another. `about` is seen where one points at it.
+    /// A bar from one x to another. `about` is its tooltip.
     pub(super) fn bar(&mut self, class: &str, ends: (f64, f64), y: f64, about: &str) {
         let (left, right) = (self.x(ends.0), self.x(ends.1));
         let (top, below) = (self.y(y), ABOVE + self.height);

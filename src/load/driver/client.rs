@@ -1,0 +1,48 @@
+//! One client's entry in the table.
+
+use slab::Slab;
+
+use super::channel::Channel;
+use crate::deadlines::{Moment, Timer, Timers};
+
+pub(super) struct Client {
+    pub(super) channel: Channel,
+    pub(super) timer: Timer,
+    pub(super) role: Role,
+    pub(super) target: u32,
+    /// Which of the target's addresses it connects to.
+    pub(super) address: u16,
+    /// When it was due, when it began, and when its phase began.
+    pub(super) meant: Moment,
+    pub(super) began: Moment,
+    pub(super) since: Moment,
+}
+
+/// The most that an entry takes, in bytes.
+pub(super) const ENTRY_BYTES: usize = 96;
+const _: () = assert!(size_of::<Client>() <= ENTRY_BYTES);
+
+/// What a client is for at present.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// One exchange, which begins as soon as it is greeted.
+    Churning,
+    /// It will be held once it is greeted.
+    Ramping,
+    /// It is held: greeted and silent.
+    Held,
+    /// It was held and does its exchange now.
+    Finishing,
+}
+
+impl Role {
+    pub(super) fn is_held(self) -> bool {
+        self != Self::Churning
+    }
+}
+
+impl Timers for Slab<Client> {
+    fn timer(&mut self, key: usize) -> Option<&mut Timer> {
+        self.get_mut(key).map(|client| &mut client.timer)
+    }
+}

@@ -1,0 +1,26 @@
+//! What a run is to do.
+
+use std::time::Duration;
+
+use super::source::Source;
+use crate::address::Address;
+use crate::load::machine::payload::Payloads;
+use crate::load::machine::schedule::Plan;
+
+/// What a run is to do.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The servers. Connections go to them in turn.
+    pub targets: Vec<Address>,
+    /// The local addresses to connect from. If there are none, the kernel chooses.
+    pub sources: Vec<Source>,
+    /// What to begin, and when.
+    pub plan: Plan,
+    /// The bytes that each connection sends.
+    pub payloads: Payloads,
+    /// The bytes that the servers send first.
+    pub greeting: Vec<u8>,
+    /// How long a connection may take from its connect to its greeting, and again from its payload
+    /// to the server's FIN. Zero is for ever.
+    pub timeout: Duration,
+}

@@ -1,0 +1,225 @@
+use super::*;
+
+const PLAN: Plan = Plan {
+    hold: 0,
+    ramp: None,
+    exchanges: None,
+    duration: None,
+    concurrency: 2,
+    rate: None,
+};
+
+fn at(ms: u64) -> Moment {
+    Moment::START.after(Duration::from_millis(ms))
+}
+
+/// Runs a plan in which every exchange takes 10 ms. Returns each step and its time in milliseconds.
+fn run(plan: Plan) -> Vec<(u64, Step)> {
+    let mut schedule = Schedule::new(plan, at(0));
+    let (mut counts, mut begun, mut ends) = (Counts::default(), vec![], vec![]);
+    for ms in 0..10_000 {
+        ends.retain(|(end, step)| {
+            if *end == ms {
+                match step {
+                    Step::Hold => {
+                        counts.ramping -= 1;
+                        counts.held += 1;
+                    }
+                    Step::Finish => counts.finishing -= 1,
+                    _ => counts.churning -= 1,
+                }
+            }
+            *end != ms
+        });
+        loop {
+            let step = schedule.step(counts, at(ms));
+            match step {
+                Step::Hold => counts.ramping += 1,
+                Step::Exchange(_) => counts.churning += 1,
+                Step::Finish => {
+                    counts.held -= 1;
+                    counts.finishing += 1;
+                }
+                Step::Wait(_) => break,
+            }
+            begun.push((ms, step));
+            ends.push((ms + 10, step));
+        }
+        if schedule.stage() == Stage::Over {
+            return begun;
+        }
+    }
+    panic!("it does not end: {schedule:?}");
+}
+
+#[test]
+fn a_closed_loop_keeps_so_many_under_way() {
+    let begun = run(Plan {
+        exchanges: Some(5),
+        ..PLAN
+    });
+    let when: Vec<u64> = begun.iter().map(|(ms, _)| *ms).collect();
+    assert_eq!(when, [0, 0, 10, 10, 20]);
+    let begun = run(Plan {
+        duration: Some(Duration::from_millis(25)),
+        ..PLAN
+    });
+    assert_eq!(begun.len(), 6, "at 0, 10 and 20 ms");
+}
+
+#[test]
+fn an_open_loop_begins_at_its_times() {
+    let plan = Plan {
+        rate: Some(100),
+        duration: Some(Duration::from_millis(50)),
+        ..PLAN
+    };
+    let begun = run(plan);
+    let expected: Vec<_> = (0..5)
+        .map(|i| (i * 10, Step::Exchange(at(i * 10))))
+        .collect();
+    assert_eq!(begun, expected);
+}
+
+/// An open loop of 20 exchanges, asked once at the start and then not before `ms`. Returns when the
+/// exchanges that it begins were due, how late it says it is, and how many it has missed.
+fn late(ms: u64) -> (Vec<u64>, u64, u64) {
+    let plan = Plan {
+        rate: Some(1000),
+        duration: Some(Duration::from_millis(20)),
+        ..PLAN
+    };
+    let mut schedule = Schedule::new(plan, at(0));
+    let mut counts = Counts::default();
+    schedule.step(counts, at(0));
+    let late = schedule.lateness(at(ms)).as_millis() as u64;
+    let mut begun = vec![];
+    while let Step::Exchange(meant) = schedule.step(counts, at(ms)) {
+        begun.push(at(0).until(meant).as_millis() as u64);
+        counts.churning += 1;
+    }
+    assert_eq!(schedule.lateness(at(ms)), Duration::ZERO, "{ms}");
+    (begun, late, schedule.missed())
+}
+
+#[test]
+fn an_open_loop_that_is_late_makes_up_for_it_unless_it_is_over() {
+    assert_eq!(late(3), (vec![1, 2, 3], 2, 0));
+    assert_eq!(late(50), ((1..20).collect(), 49, 0));
+    assert_eq!(late(119), ((1..20).collect(), 118, 0));
+    assert_eq!(late(120), (vec![], 119, 19));
+}
+
+#[test]
+fn a_ramp_that_is_late_is_seen() {
+    let plan = Plan {
+        hold: 5,
+        ramp: Some(10),
+        exchanges: Some(0),
+        ..PLAN
+    };
+    let mut schedule = Schedule::new(plan, at(0));
+    assert_eq!(schedule.step(Counts::default(), at(0)), Step::Hold);
+    assert_eq!(
+        schedule.lateness(at(50)),
+        Duration::ZERO,
+        "the next is due at 100 ms"
+    );
+    assert_eq!(schedule.lateness(at(130)), Duration::from_millis(30));
+}
+
+#[test]
+fn progress_goes_from_0_to_1_in_every_stage() {
+    let plan = Plan {
+        hold: 4,
+        exchanges: Some(100),
+        duration: Some(Duration::from_millis(200)),
+        ..PLAN
+    };
+    let mut schedule = Schedule::new(plan, at(0));
+    let mut counts = Counts::default();
+    assert!(schedule.progress(counts, at(0)).abs() < 1e-9);
+    while schedule.step(counts, at(0)) == Step::Hold {
+        counts.ramping += 1;
+    }
+    (counts.ramping, counts.held) = (0, 2);
+    assert!((schedule.progress(counts, at(9)) - 0.5).abs() < 1e-9);
+    while schedule.step(counts, at(10)) == Step::Hold {}
+    assert_eq!(schedule.stage(), Stage::Churn);
+    counts.held = 4;
+    let progress = [10, 60, 110, 500].map(|ms| schedule.progress(counts, at(ms)));
+    assert!(progress[0] < 0.02 && progress.is_sorted(), "{progress:?}");
+    assert!(
+        (progress[2] - 0.5).abs() < 0.02 && progress[3] <= 1.0,
+        "{progress:?}"
+    );
+    counts.churning = 0;
+    schedule.step(counts, at(500));
+    assert_eq!(schedule.stage(), Stage::Finish);
+    (counts.held, counts.finishing) = (2, 1);
+    assert!((schedule.progress(counts, at(500)) - 0.25).abs() < 1e-9);
+}
+
+/// The rate is far beyond what is possible.
+#[test]
+fn an_endless_rate_ends() {
+    let plan = Plan {
+        rate: Some(u64::MAX),
+        duration: Some(Duration::from_millis(10)),
+        ..PLAN
+    };
+    let mut schedule = Schedule::new(plan, at(0));
+    let exchange = schedule.step(Counts::default(), at(0));
+    assert_eq!(exchange, Step::Exchange(at(0)));
+    schedule.step(Counts::default(), at(110));
+    assert_eq!(schedule.stage(), Stage::Over);
+    let ten_ms = u64::MAX / 100;
+    assert!((ten_ms - 1..=ten_ms).contains(&schedule.missed()));
+}
+
+#[test]
+fn who_is_cut_short_says_what_is_owed() {
+    let plan = Plan {
+        rate: Some(1000),
+        duration: Some(Duration::from_secs(9)),
+        ..PLAN
+    };
+    let mut schedule = Schedule::new(plan, at(0));
+    schedule.step(Counts::default(), at(0));
+    schedule.cut_short(at(30));
+    assert_eq!(schedule.missed(), 29);
+}
+
+#[test]
+fn held_connections_are_opened_first_and_finished_last() {
+    let begun = run(Plan {
+        hold: 3,
+        ramp: Some(200),
+        exchanges: Some(1),
+        ..PLAN
+    });
+    let steps: Vec<u64> = begun.iter().map(|(ms, _)| *ms).collect();
+    assert_eq!(steps, [0, 5, 10, 20, 30, 30, 40]);
+    assert!(matches!(begun[3].1, Step::Exchange(_)));
+    assert_eq!([begun[0].1, begun[4].1], [Step::Hold, Step::Finish]);
+}
+
+#[test]
+fn nothing_to_do_is_over_at_once() {
+    assert_eq!(
+        run(Plan {
+            exchanges: Some(0),
+            ..PLAN
+        }),
+        []
+    );
+    let mut schedule = Schedule::new(
+        Plan {
+            exchanges: Some(9),
+            ..PLAN
+        },
+        at(0),
+    );
+    schedule.cut_short(at(0));
+    assert_eq!(schedule.step(Counts::default(), at(0)), Step::Wait(None));
+}

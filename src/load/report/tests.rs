@@ -1,0 +1,109 @@
+use super::*;
+use crate::load::machine::exchange::Phase;
+use crate::load::machine::record::Shortage;
+
+fn report(record: &Record) -> Report<'_> {
+    Report {
+        record,
+        elapsed: Duration::from_secs(10),
+        began: SystemTime::UNIX_EPOCH,
+        line: "hello-load --hold 1 -r 5",
+        targets: vec!["127.0.0.1:8000".into()],
+        seed: 7,
+        rate: Some(5),
+        is_cut_short: false,
+        error: None,
+    }
+}
+
+/// 1000 exchanges of 1 to 1000 ms, each of which began 1 s after it was due; and one that was held.
+fn record() -> Record {
+    let mut record = Record::new().unwrap();
+    for ms in 1..=1000 {
+        let took = Duration::from_millis(ms);
+        record.right += 1;
+        record.phase(Phase::Echo, false, took);
+        record.whole(took, took + Duration::from_secs(1));
+    }
+    record.right += 1;
+    record.held = 1;
+    record.phase(Phase::Echo, true, Duration::from_secs(9));
+    let stages = [(Stage::Ramp, 0), (Stage::Churn, 1), (Stage::Finish, 5)];
+    record.stages = stages
+        .map(|(stage, s)| (stage, Duration::from_secs(s)))
+        .into();
+    record
+}
+
+#[test]
+fn every_quantile_is_in_its_field() {
+    let record = record();
+    let json = report(&record).json();
+    let ms = |row: &str, field: &str| {
+        let us = json["latency_us"][row][field].as_f64().unwrap();
+        (us / 1e3).round() as u64
+    };
+    let fields = ["p50", "p90", "p99", "p999", "max"];
+    let near = |row: &str, expected: [u64; 5]| {
+        for (field, expected) in fields.into_iter().zip(expected) {
+            let found = ms(row, field);
+            assert!(
+                found.abs_diff(expected) <= expected / 500,
+                "{row} {field}: {found}"
+            );
+        }
+    };
+    near("echo", [500, 900, 990, 999, 1000]);
+    near("total_raw", [500, 900, 990, 999, 1000]);
+    near("total", [1500, 1900, 1990, 1999, 2000]);
+    near("held_echo", [9000; 5]);
+    assert!(
+        json["latency_us"]["connect"]["p50"].is_null(),
+        "nothing was measured"
+    );
+    assert_eq!(json["latency_us"]["connect"]["count"], 0);
+    assert_eq!(
+        json["rate"], 250.0,
+        "1000 in the 4 s in which they came and went"
+    );
+}
+
+#[test]
+fn the_page_and_the_text_say_the_same() {
+    let record = record();
+    let text = report(&record).to_string();
+    let page = html::page(&report(&record));
+    for row in report(&record).latencies() {
+        let is_shown = !row.histogram.is_empty();
+        let mut lines = text
+            .lines()
+            .filter(|line| line.starts_with(&format!("{} ", row.name)));
+        let cells = lines.find(|line| line.ends_with(&format!(" {}", row.histogram.len())));
+        assert_eq!(cells.is_some(), is_shown, "{}: {text}", row.name);
+        assert_eq!(
+            page.contains(&format!("<tr><td>{}<td>", row.name)),
+            is_shown
+        );
+    }
+    assert!(
+        text.contains("1.50 s") && page.contains("<td>1.50 s"),
+        "p50 of the total: {text}"
+    );
+    assert!(text.starts_with("1001 exchanges in 10.00 s, 250 a second: 1001 right, 0 wrong\n"));
+}
+
+#[test]
+fn what_is_behind_is_said() {
+    let mut record = Record::new().unwrap();
+    let said = |record: &Record| report(record).remarks().join("; ");
+    assert_eq!(said(&record), "the latest began 0.00 ns after its time");
+    record.latest = Duration::from_millis(101);
+    assert_eq!(
+        said(&record),
+        "fell behind: the latest began 101 ms after its time"
+    );
+    record.missed = 3;
+    assert!(said(&record).starts_with("fell behind: 3 exchanges that were due were never"));
+    record.waited.insert(Shortage::Port, Duration::from_secs(2));
+    assert!(said(&record).ends_with("opened for 2.00 s: no local port was left; see --source"));
+}

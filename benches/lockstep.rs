@@ -25,6 +25,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
+use hello_echo::hello::{Hello, Settings};
 use hello_echo::load::{Load, Payloads};
 use hello_echo::{Config, LocalAddr, Server};
 use nix::time::{ClockId, clock_gettime};
@@ -55,7 +56,7 @@ impl Turn for Server {
 fn ours() -> Box<dyn Turn> {
     let mut config = Config::default();
     config.listen = vec!["127.0.0.1:0".parse().unwrap()];
-    Box::new(Server::bind(&config).unwrap())
+    Box::new(Server::<Hello>::bind(&config, Settings::default()).unwrap())
 }
 
 /// The peer that the other benches have, and what its poll reports.

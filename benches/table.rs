@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use hello_echo::Config;
-use hello_echo::reactor::{Event, Moment, Reactor, Stream, System};
+use hello_echo::hello::{Hello, Settings};
+use hello_echo::reactor::{Event, Moment, Reactor, Rules, Stream, System};
 use mio::Interest;
 
 const SIZES: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];
@@ -79,6 +79,10 @@ impl Stream for Client {
     fn half_close(&mut self) -> io::Result<()> {
         Ok(())
     }
+
+    fn short_is_all(&self) -> bool {
+        true
+    }
 }
 
 fn event(key: usize) -> std::array::IntoIter<Event, 1> {
@@ -89,15 +93,15 @@ fn event(key: usize) -> std::array::IntoIter<Event, 1> {
 const LISTENER: usize = 0;
 
 /// A table with so many in it and, besides them, `room` for more.
-fn filled(held: usize, room: usize) -> Reactor<Queue> {
-    let config = Config::default();
-    let mut reactor = Reactor::new(Queue(0), vec!["a queue"], None, held + room, &config);
+fn filled(held: usize, room: usize) -> Reactor<Queue, Hello> {
+    let rules = Rules::new(held + room);
+    let mut reactor = Reactor::new(Queue(0), vec!["a queue"], Settings::default(), rules);
     admit(&mut reactor, held, Moment::START);
     reactor
 }
 
 /// All of them arrive at once, as many as may in each turn.
-fn admit(reactor: &mut Reactor<Queue>, count: usize, now: Moment) -> Duration {
+fn admit(reactor: &mut Reactor<Queue, Hello>, count: usize, now: Moment) -> Duration {
     reactor.system.0 = count;
     let start = Instant::now();
     while reactor.system.0 > 0 {
@@ -107,7 +111,7 @@ fn admit(reactor: &mut Reactor<Queue>, count: usize, now: Moment) -> Duration {
 }
 
 /// All of them are late at once, as many as may in each turn, and have said nothing.
-fn expire(reactor: &mut Reactor<Queue>) -> Duration {
+fn expire(reactor: &mut Reactor<Queue, Hello>) -> Duration {
     SILENT.store(true, Relaxed);
     let start = Instant::now();
     while reactor.clients() > 0 {
@@ -119,7 +123,7 @@ fn expire(reactor: &mut Reactor<Queue>) -> Duration {
 }
 
 fn late() -> Moment {
-    Moment::START.after(Config::default().timeout)
+    Moment::START.after(Settings::default().timeout)
 }
 
 /// `whole` operations took `time`: how long `some` would have.
@@ -145,7 +149,7 @@ fn table(criterion: &mut Criterion) {
             let key = held + 1; // the slab's next, and again when it is free
             b.iter(|| serve(&mut reactor, key));
             assert_eq!(reactor.clients(), held);
-            assert!(reactor.stats().echoed > 0);
+            assert!(reactor.stats().ended(Hello::ECHOED) > 0);
         });
         group.bench_function(BenchmarkId::new("expire", held), |b| {
             b.iter_custom(|iterations| scale(expire(&mut filled(held, 0)), held, iterations));
@@ -155,7 +159,7 @@ fn table(criterion: &mut Criterion) {
 }
 
 /// A client comes, is echoed and leaves: three events.
-fn serve(reactor: &mut Reactor<Queue>, key: usize) {
+fn serve(reactor: &mut Reactor<Queue, Hello>, key: usize) {
     reactor.system.0 = 1;
     for key in [LISTENER, key, key] {
         reactor.handle(event(key), Moment::START).unwrap();

@@ -1,20 +1,23 @@
-//! A TCP server that greets every client with `hello\n`, reads up to 1000 bytes, echoes them and
-//! closes: the first server of every sockets course, on one thread, for any number of clients.
+//! A reactor for protocols without sockets, and the first server of every sockets course on it: it
+//! greets every client with `hello\n`, reads up to 1000 bytes, echoes them and closes. One thread serves
+//! any number of clients.
 //!
-//! It is a program first (`cargo run --release`), and this library is what the program is made of:
-//! a reactor to read, to embed or to test. [`Server::bind`] listens, [`Server::run`] serves, and
-//! [`Server::turn`] is one round of it:
+//! # A server in a program of one's own
+//!
+//! [`Server::bind`] listens, [`Server::run`] serves, and [`Server::turn`] is one round of it. A
+//! [`Handle`] shuts it down from another thread. Without default features the library needs six crates:
+//! libc, log, mio, rlimit, slab and socket2.
 //!
 //! ```
 //! use std::io::{Read, Write};
 //! use std::net::{Shutdown, TcpStream};
 //! use std::time::Duration;
 //!
-//! use hello_echo::{Config, LocalAddr, Server};
+//! use hello_echo::{Config, LocalAddr, Server, hello::Settings};
 //!
 //! let mut config = Config::default();
 //! config.listen = vec!["127.0.0.1:0".parse()?]; // port 0: any that is free
-//! let mut server = Server::bind(&config)?;
+//! let mut server: Server = Server::bind(&config, Settings::default())?;
 //! let LocalAddr::Tcp(address) = server.local_addrs()[0].clone() else { unreachable!() };
 //!
 //! let mut client = TcpStream::connect(address)?;
@@ -33,58 +36,38 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # One turn
+//! # A protocol of one's own
 //!
-//! ```text
-//!             ┌────────────────────────────────────────────────────────────────┐
-//!             ▼                                                                │
-//!     ┌──────────────┐  events  ┌──────────────────┐    ┌────────┐   ┌─────────┴─┐
-//!     │ poll: sleep  ├─────────►│ drive each client├───►│ expire ├──►│  accept,  │
-//!     │ till needed  │          │ as far as it goes│    │ the due│   │   greet   │
-//!     └──────────────┘          └────────┬─────────┘    └────────┘   └───────────┘
-//!                                        │ by value: Pending, Register(interest), Done(reason)
-//!                                        ▼
-//!                         leave, register again, or close
-//! ```
+//! A [`Protocol`] is a state machine for one connection: it says what it [wants](Want) done next, and
+//! is told what was done. The reactor does all else: it accepts, bounds each turn, keeps deadlines,
+//! closes so that nothing is lost, shuts down without losing a client, and counts what became of every
+//! connection. The page of [`Protocol`] has a whole one, the time of day, in 41 lines.
 //!
-//! The rooms, in the order in which data flows: `server` polls and tells `reactor` what is ready
-//! and what time it is. The [`reactor`] (the slab, the turn; no poll, no clock) accepts through
-//! `listener`, decided by `accept`, and drives each `connection` (the socket's side), which asks its
-//! [`session`] (the protocol, without a socket) what to do. `deadlines` knows who is due, `stats` what
-//! became of everybody, `limits` how many there may be, `signals` when to stop.
+//! # The house, from the ground up
 //!
-//! To be at home where it runs: `activation` takes sockets over from a service manager, `notify` tells
-//! it how the server is doing, and `scrape`, a second protocol for the same `connection`, answers
-//! whoever asks for the `metrics`.
+//! Read it in this order: each file uses only what came before it.
 //!
-//! `load`, behind the feature of that name, is the client: it is built in the same way, and checks
-//! every byte.
+//! | | |
+//! |---|---|
+//! | `protocol/mod.rs` | [`Protocol`] and [`Want`], the seam |
+//! | `protocol/unsent.rs`, `protocol/hello.rs` | [`hello`], the first protocol |
+//! | `reactor/calls.rs` | the calls on one socket, and what each may do in a turn |
+//! | `reactor/connection.rs` | one connection: its protocol, then the lingering close |
+//! | `reactor/deadlines.rs`, `gate.rs`, `stats.rs` | which connection is due, whether to accept, what became of all |
+//! | `reactor/system.rs`, `mod.rs`, `accept.rs`, `shutdown.rs` | the [`reactor`]: the turn, newcomers, the end |
+//! | `server/sockets.rs`, `listener.rs`, `limits.rs` | the reactor's [`System`](reactor::System), made of real sockets |
+//! | `server/bind.rs`, `mod.rs`, `handle.rs` | the [`Server`]: the poll, and what embeds it |
 //!
-//! # Invariants
-//!
-//! - **No stale token.** Accepting is last in a turn, so a key that was freed in a batch is never
-//!   handed out within it; an event for a vacant key is ignored.
-//! - **No lost edge.** Whoever stops before `WouldBlock` has a reason why another edge will come, or
-//!   registers again, which makes one.
-//! - **An idle client costs one slab entry** of at most 40 bytes, and no buffer. A compile-time
-//!   assertion holds that. All clients share one scratch buffer, and a heap buffer exists only for
-//!   what the kernel would not take yet.
-//! - **Every client has a deadline**, absolute: one for its echo, then one for its FIN. When it is
-//!   over, the client is heard once more, and closed only if that changes nothing: this process may
-//!   have been stopped, and what was asked for be there.
-//! - **Bounded work.** Events, accepts, expiries, the calls for one client and the bytes that are
-//!   discarded, a mebibyte in equal shares, are all bounded per turn: so a flood delays the others by
-//!   its share of a turn, and any number of floods by a turn.
-//! - **The books balance.** Every client that was accepted is open or closed for one reason, and is
-//!   counted there: [`Stats`].
-//! - **Three circles of errors.** Starting up: one line and an exit code. Accepting: on to the next,
-//!   or a pause until one of ours leaves or a moment is over; only a broken listener is fatal. A
-//!   peer: its connection ends.
+//! Beside it, `server` also has what makes a server at home: `activation` takes sockets from a service
+//! manager, `notify` tells it how the server is doing, `signals` says when to stop, and `metrics` serves
+//! the counters with a second protocol, `protocol/scrape.rs`. `program` is the command line. `load`,
+//! behind the feature of that name, is the client: it checks every byte. [`costs`] goes through the
+//! system calls of an exchange one by one.
 //!
 //! # Not here
 //!
-//! TLS, UDP, HTTP other than for the metrics, several threads, allow lists. One process is one reactor
-//! on one core.
+//! TLS, UDP, HTTP other than for the metrics, several threads, allow lists. One process is one poll on
+//! one core.
 
 // A test may panic; that is how it fails.
 #![cfg_attr(
@@ -100,32 +83,29 @@
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 compile_error!("hello-echo is written against Linux: epoll's edges and accept4");
 
-mod accept;
-mod activation;
-mod address;
-#[doc(hidden)] // for the program; its types are clap's
-pub mod cli;
-mod config;
-mod connection;
+// The protocols in tests/protocols are written as a user's are, and the unit tests use them, too.
+#[cfg(test)]
+extern crate self as hello_echo;
+
 pub mod costs;
-mod deadlines;
-mod limits;
-mod listener;
+mod error;
 #[cfg(feature = "load")]
 pub mod load;
-mod metrics;
-mod notify;
+#[cfg(feature = "cli")]
+#[doc(hidden)] // for the program; its types are clap's
+pub mod program;
+mod protocol;
 pub mod reactor;
-#[doc(hidden)] // for tests/fuzz
-pub mod scrape;
 mod server;
-pub mod session;
-mod signals;
-mod stats;
 
-pub use address::{Address, LocalAddr, ParseAddressError};
-pub use config::{Config, MAX_MESSAGE};
-pub use limits::raise_descriptor_limit;
-pub use metrics::DROPPED_LOG_LINES;
-pub use server::Server;
-pub use stats::{Bytes, Stats};
+#[cfg(any(test, feature = "metrics"))]
+#[doc(hidden)] // for tests/fuzz
+pub use protocol::scrape;
+pub use protocol::{Deadline, End, MAX_ENDS, MAX_WAITS, Protocol, Unsent, Want, hello};
+pub use reactor::{Bytes, Stats};
+pub use server::address::{Address, LocalAddr, ParseAddressError};
+pub use server::config::Config;
+pub use server::limits::raise_descriptor_limit;
+#[cfg(feature = "metrics")]
+pub use server::metrics::DROPPED_LOG_LINES;
+pub use server::{Handle, Server};

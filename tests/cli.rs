@@ -1,5 +1,6 @@
 //! The command line, as a user or a script meets it.
 
+#![cfg(feature = "cli")]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -14,6 +15,8 @@ use std::os::unix::net::UnixListener;
 use std::process::{Command, Output};
 use std::time::Instant;
 
+use hello_echo::hello::{Hello, MAX_MESSAGE, Settings};
+use hello_echo::{Address, Config};
 use util::{
     BINARY, PATIENCE, Server, TempPath, assert_echoes, assert_greeted, assert_rest, connect,
     connect_unix, have, have_strace, output, skip,
@@ -347,14 +350,14 @@ fn a_starting_server_keeps_its_unix_socket() {
 #[test]
 fn a_unix_socket_goes_with_its_server() {
     let path = TempPath::new("mine.sock");
-    let mut config = hello_echo::Config::default();
-    config.listen = vec![hello_echo::Address::Unix(path.0.clone())];
-    let server = hello_echo::Server::bind(&config).unwrap();
+    let mut config = Config::default();
+    config.listen = vec![Address::Unix(path.0.clone())];
+    let server = hello_echo::Server::<Hello>::bind(&config, Settings::default()).unwrap();
     assert!(path.0.exists());
     drop(server);
     assert!(!path.0.exists());
 
-    let server = hello_echo::Server::bind(&config).unwrap();
+    let server = hello_echo::Server::<Hello>::bind(&config, Settings::default()).unwrap();
     std::fs::remove_file(&path.0).unwrap();
     let _other = UnixListener::bind(&path.0).unwrap();
     drop(server);
@@ -379,20 +382,20 @@ fn a_restart_takes_the_port_again() {
 /// The limits of the library are those of the command line.
 #[test]
 fn settings_outside_their_limits_are_refused() {
-    let refused: [fn(&mut hello_echo::Config); 6] = [
-        |c| c.listen.clear(),
-        |c| c.greeting = vec![0; hello_echo::MAX_MESSAGE + 1],
-        |c| c.max_read = 0,
-        |c| c.max_read = hello_echo::MAX_MESSAGE + 1,
-        |c| c.backlog = 0,
-        |c| c.backlog = 1 << 31,
+    let refused: [fn(&mut Config, &mut Settings); 6] = [
+        |c, _| c.listen.clear(),
+        |_, h| h.greeting = vec![0; MAX_MESSAGE + 1],
+        |_, h| h.max_read = 0,
+        |_, h| h.max_read = MAX_MESSAGE + 1,
+        |c, _| c.backlog = 0,
+        |c, _| c.backlog = 1 << 31,
     ];
     for spoil in refused {
-        let mut config = hello_echo::Config::default();
+        let (mut config, mut hello) = (Config::default(), Settings::default());
         config.listen = vec!["127.0.0.1:0".parse().unwrap()];
-        assert!(hello_echo::Server::bind(&config).is_ok());
-        spoil(&mut config);
-        let error = hello_echo::Server::bind(&config).unwrap_err();
+        assert!(hello_echo::Server::<Hello>::bind(&config, hello.clone()).is_ok());
+        spoil(&mut config, &mut hello);
+        let error = hello_echo::Server::<Hello>::bind(&config, hello).unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput, "{error}");
     }
 }

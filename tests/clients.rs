@@ -1,5 +1,6 @@
 //! The clients that people really use, against the shipped binary.
 
+#![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "that is how a test fails")]
 
 mod util;

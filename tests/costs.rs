@@ -1,5 +1,6 @@
 //! What the server promises not to spend: counts, not timings.
 
+#![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "that is how a test fails")]
 #![allow(clippy::print_stdout, reason = "the counts")]
 

@@ -1,5 +1,6 @@
 //! What goes wrong around the server and must not stop it.
 
+#![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "that is how a test fails")]
 #![allow(clippy::print_stdout, reason = "shown where a test fails")]
 

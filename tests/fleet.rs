@@ -1,6 +1,7 @@
 //! Three processes behind a proxy, with the configurations as they are shipped: each is restarted in
 //! turn, and no client sees it.
 
+#![cfg(feature = "cli")]
 #![cfg(feature = "load")]
 #![allow(
     clippy::unwrap_used,

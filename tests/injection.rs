@@ -2,6 +2,7 @@
 //! lists: once, for a lone client, and every fifth time under load. strace makes it fail, and then
 //! the kernel does not see the call.
 
+#![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "that is how a test fails")]
 #![allow(clippy::print_stdout, reason = "the totals, and what failed")]
 

@@ -1,5 +1,6 @@
 //! How many it can hold, what it says of that, and what becomes of those beyond.
 
+#![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "that is how a test fails")]
 #![allow(clippy::print_stdout, reason = "shown where a test fails")]
 
@@ -245,8 +246,8 @@ fn memory_may_bind_too() {
     // The table of 10,000 is 400 KB of that, and 1 MiB is kept back for all else.
     let limit = format!("ulimit -n 10000; ulimit -v {}", size + 1024 - 150);
     let server = limited(&limit, &[], &log);
+    let half = (10_000 - own(&server)) / 2; // before it has a client
     server.assert_serves();
-    let half = (10_000 - own(&server)) / 2;
     let line = format!("can hold {half} connections, limited by memory");
     assert!(read(&log).contains(&line), "{}", read(&log));
 }

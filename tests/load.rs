@@ -1,6 +1,7 @@
 //! The load client as it is shipped: against servers that are wrong on purpose, against the real
 //! one, and in a terminal. What it says of a run is compared with what the server saw.
 
+#![cfg(feature = "cli")]
 #![cfg(feature = "load")]
 #![allow(
     clippy::unwrap_used,

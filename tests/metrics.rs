@@ -1,5 +1,6 @@
 //! The metrics, as Prometheus and everybody else who has found the port sees them.
 
+#![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "that is how a test fails")]
 #![allow(clippy::panic, reason = "that is how a test fails")]
 

@@ -1,6 +1,7 @@
 //! The files of packaging/ are what the programs say of themselves, and what the tools that they are
 //! for take.
 
+#![cfg(feature = "cli")]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -21,7 +22,7 @@ const PACKAGING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging");
 /// The tables of options.
 fn programs() -> Vec<clap::Command> {
     vec![
-        hello_echo::cli::command(),
+        hello_echo::program::cli::command(),
         #[cfg(feature = "load")]
         hello_echo::load::cli::command(),
     ]
@@ -269,7 +270,9 @@ fn the_kubernetes_manifest_is_valid() {
 /// The programs know what the other files set and ask of them, and are of that version.
 #[test]
 fn the_programs_take_what_they_are_told() {
-    let help = hello_echo::cli::command().render_help().to_string();
+    let help = hello_echo::program::cli::command()
+        .render_help()
+        .to_string();
     for path in [
         "Containerfile",
         "kubernetes.yaml",

@@ -1,5 +1,6 @@
 //! The protocol, promised to every client: the shipped binary over loopback.
 
+#![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "that is how a test fails")]
 #![allow(clippy::print_stdout, reason = "shown where a test fails")]
 

@@ -1,5 +1,6 @@
 //! The library's promises, one turn at a time: no thread, no child process.
 
+#![cfg(feature = "cli")]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -16,18 +17,19 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
-use hello_echo::{Address, Config, LocalAddr, MAX_MESSAGE, Server};
+use hello_echo::hello::{Hello, MAX_MESSAGE, Settings};
+use hello_echo::{Address, Config, LocalAddr, Server};
 use socket2::SockRef;
 use util::{PATIENCE, TempPath, assert_greeted, assert_rest, connect, connect_unix};
 
 const NOW: Option<Duration> = Some(Duration::ZERO);
 const SHORT: Duration = Duration::from_millis(100);
 
-fn server(set: impl FnOnce(&mut Config)) -> Server {
-    let mut config = Config::default();
+fn server(set: impl FnOnce(&mut Config, &mut Settings)) -> Server {
+    let (mut config, mut hello) = (Config::default(), Settings::default());
     config.listen = vec!["127.0.0.1:0".parse().unwrap()];
-    set(&mut config);
-    Server::bind(&config).unwrap()
+    set(&mut config, &mut hello);
+    Server::bind(&config, hello).unwrap()
 }
 
 /// Connected, as far as the kernel is concerned, before the server has turned.
@@ -53,7 +55,7 @@ fn turn_until(server: &mut Server, clients: usize) {
 
 #[test]
 fn a_turn_without_work_ends_with_its_timeout() {
-    let mut server = server(|_| {});
+    let mut server = server(|_, _| {});
     let start = Instant::now();
     server.turn(Some(SHORT)).unwrap();
     assert!(start.elapsed() >= SHORT);
@@ -63,7 +65,7 @@ fn a_turn_without_work_ends_with_its_timeout() {
 /// Sixteen a turn, and those that it stops before are not forgotten.
 #[test]
 fn a_turn_accepts_a_bounded_run() {
-    let mut server = server(|_| {});
+    let mut server = server(|_, _| {});
     let clients: Vec<TcpStream> = (0..40).map(|_| client(&server)).collect();
     for expected in [16, 32, 40] {
         server.turn(NOW).unwrap();
@@ -78,7 +80,7 @@ fn a_turn_accepts_a_bounded_run() {
 #[test]
 fn a_flood_is_discarded_in_turns() {
     let path = TempPath::new("flood.sock");
-    let mut server = server(|config| config.listen = vec![Address::Unix(path.0.clone())]);
+    let mut server = server(|config, _| config.listen = vec![Address::Unix(path.0.clone())]);
     let mut flooder = connect_unix(&path);
     server.turn(NOW).unwrap();
     flooder.set_nonblocking(true).unwrap();
@@ -158,10 +160,10 @@ fn an_exchange_takes_three_turns_beside_any_crowd() {
 
 fn exchanges_beside(members: usize, conduct: &Conduct) {
     let path = TempPath::new("crowd.sock");
-    let mut server = server(|config| {
+    let mut server = server(|config, hello| {
         config.listen = vec![Address::Unix(path.0.clone())];
-        config.greeting = vec![b'g'; conduct.greeting];
-        config.max_read = conduct.max_read;
+        hello.greeting = vec![b'g'; conduct.greeting];
+        hello.max_read = conduct.max_read;
     });
     let mut crowd: Vec<UnixStream> = Vec::new();
     for _ in 0..members {
@@ -195,7 +197,7 @@ fn exchanges_beside(members: usize, conduct: &Conduct) {
         turn(&mut server);
         assert_eq!(server.clients(), members);
     }
-    assert_eq!(server.stats().echoed, 10);
+    assert_eq!(server.stats().ended(Hello::ECHOED), 10);
     let least = done.iter().min().copied();
     assert_ne!(least, Some(0), "one of the crowd is never heard");
 }
@@ -204,10 +206,10 @@ fn exchanges_beside(members: usize, conduct: &Conduct) {
 #[test]
 fn the_timeout_ends_who_does_not_take_its_echo() {
     let path = TempPath::new("timeout.sock");
-    let mut server = server(|config| {
+    let mut server = server(|config, hello| {
         config.listen = vec![Address::Unix(path.0.clone())];
-        config.timeout = 2 * SHORT;
-        config.greeting = vec![b'g'; MAX_MESSAGE];
+        hello.timeout = 2 * SHORT;
+        hello.greeting = vec![b'g'; MAX_MESSAGE];
     });
     let start = Instant::now();
     let mut silent = connect_unix(&path);
@@ -229,8 +231,8 @@ fn the_timeout_ends_who_does_not_take_its_echo() {
 /// The time for the echo does not count for what follows it, and the other way round.
 #[test]
 fn each_deadline_has_its_own_time() {
-    let mut server = server(|config| {
-        config.timeout = SHORT;
+    let mut server = server(|config, hello| {
+        hello.timeout = SHORT;
         config.linger = 3 * SHORT;
     });
     let mut lingering = client(&server);
@@ -251,7 +253,7 @@ fn each_deadline_has_its_own_time() {
 #[test]
 fn a_key_that_is_used_again_has_no_old_deadline() {
     for [timeout, linger] in [[SHORT, 100 * SHORT], [100 * SHORT, SHORT]] {
-        let mut server = server(|config| [config.timeout, config.linger] = [timeout, linger]);
+        let mut server = server(|config, hello| [hello.timeout, config.linger] = [timeout, linger]);
         let first = Instant::now();
         for echoed in [false, true] {
             let mut leaving = client(&server);
@@ -285,7 +287,7 @@ fn a_key_that_is_used_again_has_no_old_deadline() {
 /// the close in the end would be a reset.
 #[test]
 fn urgent_data_hides_nothing() {
-    let mut server = server(|config| config.linger = SHORT);
+    let mut server = server(|config, _| config.linger = SHORT);
     let mut client = client(&server);
     server.turn(NOW).unwrap();
     client.write_all(b"before").unwrap();
@@ -300,7 +302,7 @@ fn urgent_data_hides_nothing() {
 
 #[test]
 fn a_timeout_of_zero_is_no_limit() {
-    let mut server = server(|config| config.timeout = Duration::ZERO);
+    let mut server = server(|_, hello| hello.timeout = Duration::ZERO);
     let mut patient = client(&server);
     server.turn(NOW).unwrap();
     server.turn(Some(SHORT)).unwrap();
@@ -315,7 +317,7 @@ fn a_timeout_of_zero_is_no_limit() {
 #[test]
 fn a_signal_has_no_after_effects() {
     for _ in 0..2 {
-        let mut server = server(|_| {});
+        let mut server = server(|_, _| {});
         server.catch_signals().unwrap();
         let mut flying = client(&server);
         server.turn(NOW).unwrap();
@@ -347,9 +349,9 @@ fn a_signal_has_no_after_effects() {
 #[test]
 fn settings_at_their_limits() {
     for (max_read, greeting) in [(1, 0), (1, 1), (MAX_MESSAGE, 0), (1000, 1)] {
-        let mut server = server(|config| {
-            config.max_read = max_read;
-            config.greeting = vec![b'g'; greeting];
+        let mut server = server(|config, hello| {
+            hello.max_read = max_read;
+            hello.greeting = vec![b'g'; greeting];
             config.backlog = 1;
         });
         let mut client = client(&server);
@@ -364,14 +366,14 @@ fn settings_at_their_limits() {
 /// In the steady state, whoever comes and goes.
 #[test]
 fn an_exchange_allocates_nothing() {
-    let mut server = server(|_| {});
+    let mut server = server(|_, _| {});
     exchanges(&mut server, 100); // whatever is made at first
     let allocated = exchanges(&mut server, 1_000);
     assert_eq!(allocated, 0);
-    assert_eq!(server.stats().echoed, 1_100);
+    assert_eq!(server.stats().ended(Hello::ECHOED), 1_100);
 
     // That it would show.
-    let made = measure(|| drop(self::server(|_| {})));
+    let made = measure(|| drop(self::server(|_, _| {})));
     assert!(made.count_total > 0, "{made:?}");
 }
 

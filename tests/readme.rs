@@ -1,5 +1,6 @@
 //! What the README shows is what happens: every `console` block of it is run.
 
+#![cfg(feature = "cli")]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -1,6 +1,7 @@
 //! Restarts that lose nobody: sockets that a service manager passes in and keeps, several processes on
 //! one port. And what the manager hears of it.
 
+#![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "that is how a test fails")]
 #![allow(clippy::print_stdout, reason = "shown where a test fails")]
 

@@ -1,5 +1,6 @@
 //! Real short writes: a peer that does not read until the socket buffers are full.
 
+#![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "that is how a test fails")]
 
 mod util;
@@ -8,7 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use hello_echo::{Address, Config, MAX_MESSAGE};
+use hello_echo::hello::{MAX_MESSAGE, Settings};
+use hello_echo::{Address, Config};
 use socket2::{Domain, Socket, Type};
 use util::{PATIENCE, Peer, Server, TempPath, connect_unix, in_a_network, in_time, payload};
 
@@ -36,9 +38,10 @@ fn over_a_unix_socket() {
     let path = TempPath::new("short.sock");
     let mut config = Config::default();
     config.listen = vec![Address::Unix(path.0.clone())];
-    config.greeting = payload(1, MAX_MESSAGE);
-    config.max_read = MAX_MESSAGE;
-    let mut server = hello_echo::Server::bind(&config).unwrap();
+    let mut hello = Settings::default();
+    hello.greeting = payload(1, MAX_MESSAGE);
+    hello.max_read = MAX_MESSAGE;
+    let mut server: hello_echo::Server = hello_echo::Server::bind(&config, hello.clone()).unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let turning = std::thread::spawn({
         let stop = stop.clone();
@@ -52,7 +55,7 @@ fn over_a_unix_socket() {
     in_time("the short writes", move || {
         let clients: Vec<_> = (0..8).map(|_| connect_unix(&path)).collect();
         for (i, client) in (2..).zip(clients) {
-            assert_all_of_it_comes(client, &config.greeting, &payload(i, 100_000));
+            assert_all_of_it_comes(client, &hello.greeting, &payload(i, 100_000));
         }
     });
     stop.store(true, Ordering::Relaxed);

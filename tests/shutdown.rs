@@ -1,5 +1,6 @@
 //! How it ends, what other signals do, and that the books balance then.
 
+#![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "that is how a test fails")]
 #![allow(clippy::print_stdout, reason = "shown where a test fails")]
 

@@ -2,6 +2,7 @@
 //! beside them. Counts decide; times are only printed. What a crowd may cost an exchange beside it, in
 //! turns and bytes, is in `tests/reactor.rs`.
 
+#![cfg(feature = "cli")]
 #![allow(clippy::unwrap_used, reason = "that is how a test fails")]
 #![allow(clippy::print_stdout, reason = "figures, and shown where a test fails")]
 

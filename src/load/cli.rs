@@ -9,9 +9,9 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use super::report::condition::{Condition, thousands};
 use super::{Options, Payloads, Plan, Source};
-use crate::address::Address;
-use crate::cli::unescape;
-use crate::config::MAX_MESSAGE;
+use crate::program::cli::unescape;
+use crate::protocol::hello::MAX_MESSAGE;
+use crate::server::address::Address;
 
 /// What the command line asks for.
 #[derive(Clone, Debug)]

@@ -30,8 +30,8 @@ pub use source::{ParseSourceError, Source};
 use super::machine::exchange::Expected;
 use super::machine::record::Record;
 use super::machine::schedule::{Schedule, Stage, Step};
-use crate::deadlines::Moment;
-use crate::signals::{Request, Signals};
+use crate::reactor::deadlines::Moment;
+use crate::server::signals::{Request, Signals};
 
 /// The most events taken from one poll, and the most connections opened in one turn. An exchange
 /// takes at least two events, so a closed loop still reaches its concurrency.

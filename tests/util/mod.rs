@@ -155,6 +155,11 @@ impl Server {
         assert!(signal(&self.pid().to_string(), name), "kill -{name}");
     }
 
+    /// Ends its standard input, which is a pipe.
+    pub fn close_stdin(&mut self) {
+        self.child.stdin.take();
+    }
+
     /// Its stderr, which is a pipe.
     pub fn stderr(&mut self) -> std::process::ChildStderr {
         self.child.stderr.take().unwrap()

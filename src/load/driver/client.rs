@@ -3,7 +3,7 @@
 use slab::Slab;
 
 use super::channel::Channel;
-use crate::deadlines::{Moment, Timer, Timers};
+use crate::reactor::deadlines::{Moment, Timer, Timers};
 
 pub(super) struct Client {
     pub(super) channel: Channel,

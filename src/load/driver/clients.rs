@@ -15,10 +15,10 @@ use super::client::{Client, ENTRY_BYTES, Role};
 use super::clock::Clock;
 use super::dialer::Dialer;
 use super::room::Room;
-use crate::deadlines::{Deadlines, Kind, Moment, Timer};
 use crate::load::machine::exchange::{Exchange, Expected, Phase, Wrong};
 use crate::load::machine::record::{Point, Record};
 use crate::load::machine::schedule::Counts;
+use crate::reactor::deadlines::{Deadlines, Moment, Timer};
 
 /// The most bytes sent or received in one call.
 const SCRATCH: usize = 64 << 10;
@@ -39,6 +39,9 @@ pub(super) struct Clients {
     peak: u64,
 }
 
+/// The one kind of deadline.
+const TIMEOUT: usize = 0;
+
 impl Clients {
     pub(super) fn new(
         dialer: Dialer,
@@ -50,7 +53,7 @@ impl Clients {
             slab: Slab::new(),
             held: VecDeque::new(),
             counts: Counts::default(),
-            deadlines: Deadlines::new(timeout, Duration::ZERO),
+            deadlines: Deadlines::new([timeout]),
             dialer,
             expected,
             scratch: vec![0; SCRATCH].into(),
@@ -119,7 +122,7 @@ impl Clients {
         });
         self.peak = self.peak.max(self.slab.len() as u64);
         *self.count(role) += 1;
-        self.deadlines.set(&mut self.slab, Kind::Echo, key, now);
+        self.deadlines.set(&mut self.slab, TIMEOUT, key, now);
         self.register(registry, key, connected);
         Ok(true)
     }
@@ -139,7 +142,7 @@ impl Clients {
         client.channel.exchange.begin();
         self.counts.held -= 1;
         self.counts.finishing += 1;
-        self.deadlines.set(&mut self.slab, Kind::Echo, key, now);
+        self.deadlines.set(&mut self.slab, TIMEOUT, key, now);
         self.drive(registry, key, Ready::default());
     }
 

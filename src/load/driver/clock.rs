@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::deadlines::Moment;
+use crate::reactor::deadlines::Moment;
 
 /// Counts the time since the run began.
 #[derive(Clone, Copy, Debug)]

@@ -9,9 +9,9 @@ use socket2::{SockAddr, Socket, Type};
 use super::room::Room;
 use super::source::{Source, Sources};
 use super::target::Target;
-use crate::address::Address;
-use crate::deadlines::Moment;
 use crate::load::machine::record::Shortage;
+use crate::reactor::deadlines::Moment;
+use crate::server::address::Address;
 
 /// How long the run waited for what it lacked.
 type Waited = BTreeMap<Shortage, Duration>;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::source::Source;
-use crate::address::Address;
 use crate::load::machine::payload::Payloads;
 use crate::load::machine::schedule::Plan;
+use crate::server::address::Address;
 
 /// What a run is to do.
 #[derive(Clone, Debug)]

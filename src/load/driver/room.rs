@@ -5,7 +5,7 @@ use std::fmt;
 use socket2::{Domain, SockAddr};
 
 use super::source::Sources;
-use crate::limits::Capacity;
+use crate::server::limits::Capacity;
 
 /// How many connections can be open at once, and which limit must be raised for more.
 #[derive(Debug)]
@@ -33,7 +33,9 @@ impl Room {
         sources: &Sources,
         entry: usize,
     ) -> std::io::Result<Self> {
-        let Capacity { connections, binds } = Capacity::find(None, entry, 0)?;
+        let Capacity {
+            connections, binds, ..
+        } = Capacity::find(None, entry, 0)?;
         let process = Self {
             connections: connections as u64,
             binds,

@@ -6,7 +6,7 @@ use std::net::ToSocketAddrs;
 use socket2::SockAddr;
 
 use super::source::Sources;
-use crate::address::Address;
+use crate::server::address::Address;
 
 /// A server: its name and its addresses.
 pub(super) struct Target {

@@ -11,7 +11,7 @@ use mio::{Interest, Registry, Token};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
-use crate::deadlines::Moment;
+use crate::reactor::deadlines::Moment;
 
 /// The token of the timer: a key that no slab hands out.
 const TOKEN: Token = Token(usize::MAX - 1);

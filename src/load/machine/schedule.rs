@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::deadlines::Moment;
+use crate::reactor::deadlines::Moment;
 
 /// What a run does. First it opens some connections and holds them, then exchanges come and go
 /// beside them, and in the end it finishes the held connections.

@@ -12,8 +12,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use hello_echo::cli::{self, Options};
-use hello_echo::{Address, Config, MAX_MESSAGE};
+use hello_echo::hello::{MAX_MESSAGE, Settings};
+use hello_echo::program::cli::{self, Arguments};
+use hello_echo::{Address, Config};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| match input {
@@ -90,7 +91,7 @@ fn check_line(line: &[u8]) {
     let program = OsString::from("hello-echo");
     match cli::parse(std::iter::once(program).chain(arguments)) {
         Ok(options) => {
-            check_limits(&options.config);
+            check_limits(&options.config, &options.hello);
             let again = cli::parse(written(&options)).expect("what is written parses");
             assert_eq!(format!("{again:?}"), format!("{options:?}"));
         }
@@ -120,24 +121,24 @@ fn argument(bytes: &[u8]) -> OsString {
 }
 
 /// What `Server::bind` would refuse is wrong usage, and told as that.
-fn check_limits(config: &Config) {
+fn check_limits(config: &Config, hello: &Settings) {
     assert!(!config.listen.is_empty());
-    assert!(config.greeting.len() <= MAX_MESSAGE);
-    assert!((1..=MAX_MESSAGE).contains(&config.max_read));
+    assert!(hello.greeting.len() <= MAX_MESSAGE);
+    assert!((1..=MAX_MESSAGE).contains(&hello.max_read));
     assert!(i32::try_from(config.backlog).is_ok_and(|backlog| backlog >= 1));
     assert_ne!(config.max_connections, Some(0));
     assert!(config.stats.is_zero() || config.stats >= Duration::from_millis(10));
 }
 
 /// The command line that asks for all of this.
-fn written(options: &Options) -> Vec<String> {
-    let config = &options.config;
+fn written(arguments: &Arguments) -> Vec<String> {
+    let Arguments { config, hello, .. } = arguments;
     let mut line = vec![
         "hello-echo".to_owned(),
-        format!("--greeting={}", escaped(&config.greeting)),
-        format!("--max-read={}", config.max_read),
+        format!("--greeting={}", escaped(&hello.greeting)),
+        format!("--max-read={}", hello.max_read),
         format!("--backlog={}", config.backlog),
-        format!("--timeout={}", duration(config.timeout)),
+        format!("--timeout={}", duration(hello.timeout)),
         format!("--linger={}", duration(config.linger)),
         format!("--grace={}", duration(config.grace)),
         format!("--stats={}", duration(config.stats)),
@@ -154,9 +155,9 @@ fn written(options: &Options) -> Vec<String> {
     line.extend(config.reuse_port.then(|| "--reuse-port".to_owned()));
     let metrics = config.metrics.as_ref();
     line.extend(metrics.map(|address| format!("--metrics={address}")));
-    let format = format!("{:?}", options.log_format).to_lowercase();
+    let format = format!("{:?}", arguments.log_format).to_lowercase();
     line.push(format!("--log-format={format}"));
-    let level = options.log_level.map(|level| level.as_str());
+    let level = arguments.log_level.map(|level| level.as_str());
     line.extend(level.map(|level| match level {
         "TRACE" => "-vv".to_owned(),
         "DEBUG" => "-v".to_owned(),

@@ -1,0 +1,185 @@
+//! stdout and stderr as a server needs them: writing never blocks, never fails and never panics.
+//!
+//! A log whose reader has stopped reading would stop the server in write(2) as soon as the pipe, or
+//! the terminal, is full. `O_NONBLOCK` belongs to the open file, which others share: so a pipe or a
+//! terminal is opened anew, which makes an open file of our own. What cannot be opened, such as a
+//! socket, is asked before each line whether it has room. A line without room is dropped and counted.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use mio::event::Source;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+
+use crate::DROPPED_LOG_LINES;
+
+/// One of the standard streams, line by line.
+pub(crate) struct Lines {
+    stream: Box<dyn Write + Send>,
+    /// `None` for what has to be asked nothing: a file of our own, and what always has room.
+    watch: Option<Watch>,
+    /// Since the last line that was written; counted if it is to be said.
+    dropped: u64,
+    /// Whether the last line that was begun has no end: a disk is full, and later it is not.
+    is_torn: bool,
+    told: Option<Told>,
+}
+
+/// The line that tells how many were dropped.
+type Told = Box<dyn Fn(u64) -> String + Send>;
+
+impl Lines {
+    pub(crate) fn new(stream: impl Write + AsRawFd + IsTerminal + Send + 'static) -> Self {
+        let fd = stream.as_raw_fd();
+        let (stream, watch): (Box<dyn Write + Send>, _) = match open_anew(&stream) {
+            Ok(ours) => (Box::new(ours), None),
+            Err(_) => {
+                let watch = Watch::of(fd, stream.is_terminal());
+                (Box::new(stream), watch.ok())
+            }
+        };
+        Self {
+            stream,
+            watch,
+            dropped: 0,
+            is_torn: false,
+            told: None,
+        }
+    }
+
+    /// The same for a log, which tells how many of its lines were dropped.
+    pub(crate) fn log(
+        stream: impl Write + AsRawFd + IsTerminal + Send + 'static,
+        told: Told,
+    ) -> Self {
+        Self {
+            told: Some(told),
+            ..Self::new(stream)
+        }
+    }
+
+    /// As `write_all`, as far as there is room, and notes what it leaves behind.
+    fn put(&mut self, lines: &[u8]) -> bool {
+        let mut rest = lines;
+        while !rest.is_empty() {
+            let room = self.watch.as_mut().map_or(rest.len(), Watch::ask);
+            if room == 0 {
+                break;
+            }
+            match self.stream.write(rest.get(..room).unwrap_or(rest)) {
+                Ok(n @ 1..) => rest = rest.get(n..).unwrap_or_default(),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                _ => break,
+            }
+        }
+        if rest.len() < lines.len() {
+            self.is_torn = !rest.is_empty();
+        }
+        rest.is_empty()
+    }
+}
+
+impl Write for Lines {
+    /// Takes a whole line, whatever becomes of it.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let dropped = match &self.told {
+            Some(told) if self.dropped > 0 => told(self.dropped),
+            _ => String::new(),
+        };
+        let end = if self.is_torn { "\n" } else { "" };
+        let longest = libc::PIPE_BUF - end.len() - dropped.len();
+        let lines = [end, &dropped, &one_line(line, longest)].concat();
+        if self.put(lines.as_bytes()) {
+            let _ = self.stream.flush();
+            self.dropped = 0;
+        } else if self.told.is_some() {
+            self.dropped += 1;
+            DROPPED_LOG_LINES.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The pipe or the terminal that the stream is, non-blocking. Not a file: another open file would
+/// begin at its start, and it has room in any case.
+///
+/// # Errors
+/// It is something else, or may not be opened: a terminal of another user, say, or there is no /proc.
+fn open_anew(stream: &(impl AsRawFd + IsTerminal)) -> io::Result<File> {
+    let path = format!("/proc/self/fd/{}", stream.as_raw_fd());
+    if !stream.is_terminal() && !fs::metadata(&path)?.file_type().is_fifo() {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    OpenOptions::new()
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)
+}
+
+/// Asks a stream that may block whether it has room.
+struct Watch {
+    /// Invariant: open as long as this is there.
+    fd: RawFd,
+    poll: Poll,
+    events: Events,
+    /// How many bytes it takes if it has some: a pipe `PIPE_BUF`, a socket more. A terminal that has room
+    /// for one byte says so.
+    least: usize,
+}
+
+impl Watch {
+    /// # Errors
+    /// It always has room, as a file and /dev/null have, and no poll takes it for that reason.
+    fn of(fd: RawFd, is_terminal: bool) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        SourceFd(&fd).register(poll.registry(), Token(0), Interest::WRITABLE)?;
+        Ok(Self {
+            fd,
+            poll,
+            events: Events::with_capacity(1),
+            least: if is_terminal { 1 } else { libc::PIPE_BUF },
+        })
+    }
+
+    /// How many bytes can be written; as if there were room if nobody knows. Registering again has
+    /// the kernel look at the stream anew.
+    fn ask(&mut self) -> usize {
+        let asked = SourceFd(&self.fd)
+            .reregister(self.poll.registry(), Token(0), Interest::WRITABLE)
+            .and_then(|()| self.poll.poll(&mut self.events, Some(Duration::ZERO)));
+        if asked.is_ok() && self.events.is_empty() {
+            return 0;
+        }
+        self.least
+    }
+}
+
+/// One line of at most `longest` bytes, whatever settings are quoted in it: more than `PIPE_BUF` of
+/// them a pipe would not take at once, and a control character could make two lines of it.
+fn one_line(text: &[u8], longest: usize) -> String {
+    let text = String::from_utf8_lossy(text);
+    let mut line = String::with_capacity(text.len());
+    for character in text.strip_suffix('\n').unwrap_or(&text).chars() {
+        let whole = line.len();
+        if character.is_control() {
+            line.extend(character.escape_default());
+        } else {
+            line.push(character);
+        }
+        if line.len() >= longest {
+            line.truncate(whole);
+            break;
+        }
+    }
+    line.push('\n');
+    line
+}

@@ -1,0 +1,221 @@
+//! The metrics' protocol: one request over HTTP/1.1 (RFC 9112), its answer, and the end.
+//!
+//! It reads a request's head and no more, answers it, and ends. So a request that is wrong, or too long,
+//! is answered with the reason, and none takes more of the server than [`LONGEST_HEAD`] bytes.
+
+use std::time::Duration;
+
+use super::{End, Protocol, Want};
+
+/// The longest head of a request, in bytes: Prometheus' own is about 300.
+pub const LONGEST_HEAD: usize = 4096;
+
+/// The most headers of a request.
+const MOST_HEADERS: usize = 64;
+
+/// How long a scraper may take from being accepted to the last byte of its answer.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where they are.
+pub const PATH: &str = "/metrics";
+
+/// Makes the text that a request is answered with.
+pub type Page = Box<dyn Fn() -> String + Send>;
+
+/// Where one request stands.
+#[derive(Debug)]
+pub enum Scrape {
+    /// So much of the head has come.
+    Reading(Vec<u8>),
+    /// The answer is going out.
+    Answering {
+        /// All of it.
+        answer: Vec<u8>,
+        /// So many bytes of it are gone.
+        sent: usize,
+    },
+}
+
+impl Scrape {
+    /// The request was answered, if only with a complaint.
+    pub const ANSWERED: End = End(0);
+}
+
+impl Protocol for Scrape {
+    type Shared = Page;
+    const ENDS: &'static [&'static str] = &["answered"];
+
+    fn open(_: &mut Page) -> Self {
+        Self::Reading(Vec::new())
+    }
+
+    fn want<'a>(&'a self, _: &'a Page, _: &'a [u8]) -> Want<'a> {
+        match self {
+            Self::Reading(_) => Want::Receive,
+            Self::Answering { answer, sent } => match &answer[*sent..] {
+                [] => Want::Close(Self::ANSWERED),
+                rest => Want::SendLast(rest),
+            },
+        }
+    }
+
+    fn handle_sent(&mut self, n: usize, _: &mut Page) {
+        if let Self::Answering { sent, .. } = self {
+            *sent += n;
+        }
+    }
+
+    fn handle_received(&mut self, received: &[u8], page: &mut Page) {
+        let Self::Reading(head) = self else {
+            return;
+        };
+        head.extend_from_slice(&received[..received.len().min(LONGEST_HEAD - head.len())]);
+        if let Some(answer) = answer(head, page) {
+            *self = Self::Answering { answer, sent: 0 };
+        }
+    }
+
+    fn waits(_: &Page) -> Vec<Duration> {
+        vec![TIMEOUT]
+    }
+}
+
+/// The answer to the request that begins so, `None` if its head is not there yet.
+fn answer(head: &[u8], page: &Page) -> Option<Vec<u8>> {
+    let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
+    let mut request = httparse::Request::new(&mut headers);
+    let (status, body) = match request.parse(head) {
+        Err(e) => (BAD, format!("{e}\n")),
+        Ok(parsed) if parsed.is_complete() => match (is_ours(request.path?), request.method?) {
+            (false, _) => ("404 Not Found", format!("the metrics are at {PATH}\n")),
+            (true, "GET" | "HEAD") => ("200 OK", page()),
+            (true, _) => (NOT_ALLOWED, "GET or HEAD\n".to_owned()),
+        },
+        Ok(_) if head.len() < LONGEST_HEAD => return None,
+        Ok(_) => (BAD, format!("a head of more than {LONGEST_HEAD} bytes\n")),
+    };
+    let length = body.len();
+    let allow = if status == NOT_ALLOWED {
+        "Allow: GET, HEAD\r\n"
+    } else {
+        ""
+    };
+    let mut answer = format!(
+        "HTTP/1.1 {status}\r\n{allow}Content-Type: {TEXT}\r\nContent-Length: {length}\r\n\
+         Connection: close\r\n\r\n"
+    );
+    if request.method != Some("HEAD") {
+        answer.push_str(&body);
+    }
+    Some(answer.into_bytes())
+}
+
+const BAD: &str = "400 Bad Request";
+const NOT_ALLOWED: &str = "405 Method Not Allowed";
+
+/// Prometheus' format, which a word of complaint is, too.
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Whether the target of a request, with a host and a query or without, is where the metrics are.
+fn is_ours(target: &str) -> bool {
+    let (target, _query) = target.split_once('?').unwrap_or((target, ""));
+    let path = match target.split_once("://") {
+        Some((_, rest)) => rest.find('/').map_or("", |path| &rest[path..]),
+        None => target,
+    };
+    path == PATH
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page() -> Page {
+        Box::new(|| "# HELP a page\n".to_owned())
+    }
+
+    /// What a request is answered with that comes in pieces of so many bytes.
+    fn answered(request: &[u8], piece: usize) -> String {
+        let mut page = page();
+        let mut scrape = Scrape::open(&mut page);
+        for piece in request.chunks(piece) {
+            if scrape.want(&page, &[]) == Want::Receive {
+                scrape.handle_received(piece, &mut page);
+            }
+        }
+        let mut answer = Vec::new();
+        while let Want::SendLast(rest) = scrape.want(&page, &[]) {
+            let n = rest.len().min(piece);
+            answer.extend_from_slice(&rest[..n]);
+            scrape.handle_sent(n, &mut page);
+        }
+        assert_eq!(scrape.want(&page, &[]), Want::Close(Scrape::ANSWERED));
+        String::from_utf8(answer).unwrap()
+    }
+
+    fn check(request: &str, status: &str) {
+        for piece in [1, 2, 7, request.len()] {
+            let answer = answered(request.as_bytes(), piece);
+            let begins = format!("HTTP/1.1 {status}\r\n");
+            assert!(answer.starts_with(&begins), "{request:?}: {answer}");
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+            let length = format!("\r\nContent-Length: {}\r\n", body.len());
+            let is_head = request.starts_with("HEAD ");
+            assert!(head.contains(&length) != is_head, "{request:?}: {answer}");
+            assert_eq!(body.is_empty(), is_head);
+        }
+    }
+
+    #[test]
+    fn requests_are_answered() {
+        check("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n", "200 OK");
+        check("GET /metrics?name[]=a HTTP/1.0\r\n\r\n", "200 OK");
+        check("GET http://a:1/metrics HTTP/1.1\n\n", "200 OK");
+        check("GET /metrics?of=http://a/ HTTP/1.1\r\n\r\n", "200 OK");
+        check("GET http://a?b=/metrics HTTP/1.1\r\n\r\n", "404 Not Found");
+        check("HEAD /metrics HTTP/1.1\r\n\r\n", "200 OK");
+        for target in ["/", "*", "/metrics/", "/metric", "http://a", "http://a/"] {
+            check(&format!("GET {target} HTTP/1.1\r\n\r\n"), "404 Not Found");
+        }
+        check("HEAD /x HTTP/1.1\r\n\r\n", "404 Not Found");
+        for method in ["POST", "get", "OPTIONS", "X"] {
+            let request = format!("{method} /metrics HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc");
+            check(&request, "405 Method Not Allowed\r\nAllow: GET, HEAD");
+        }
+    }
+
+    #[test]
+    fn what_is_no_request_hears_so() {
+        for request in [
+            "\0",
+            "GET\r\n",
+            "GET /metrics\r\n\r\n",
+            "GET / HTTP/2.0\r\n\r\n",
+        ] {
+            check(request, BAD);
+        }
+        check(
+            &format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(LONGEST_HEAD)),
+            BAD,
+        );
+        check(
+            &format!("GET / HTTP/1.1\r\n{}\r\n", "a:b\r\n".repeat(65)),
+            BAD,
+        );
+        // The longest that is none too long.
+        let longest = LONGEST_HEAD - "GET /metrics HTTP/1.1\r\na:\r\n\r\n".len();
+        let with = |n| format!("GET /metrics HTTP/1.1\r\na:{}\r\n\r\n", "b".repeat(n));
+        check(&with(longest), "200 OK");
+        check(&with(longest + 1), BAD);
+    }
+
+    #[test]
+    fn a_request_without_an_end_is_not_answered() {
+        let mut page = page();
+        let mut scrape = Scrape::open(&mut page);
+        scrape.handle_received(b"GET /metrics HTTP/1.1\r\nHost: a\r\n", &mut page);
+        assert_eq!(scrape.want(&page, &[]), Want::Receive);
+        scrape.handle_fin(&mut page);
+        assert_eq!(scrape.want(&page, &[]), Want::Receive, "it left early");
+    }
+}

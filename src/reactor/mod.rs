@@ -1,0 +1,400 @@
+//! The reactor: which connection is driven, closed and accepted, and when. It knows no protocol by name,
+//! and has no socket and no clock: the [`System`] that it decides over and the time are handed to it.
+//! So it runs over real sockets as well as over invented ones, such as the crate's simulation's.
+//!
+//! # One turn
+//!
+//! ```text
+//!             ┌────────────────────────────────────────────────────────────────┐
+//!             ▼                                                                │
+//!     ┌──────────────┐  events  ┌──────────────────┐    ┌────────┐   ┌─────────┴─┐
+//!     │ poll: sleep  ├─────────►│ drive each as far├───►│ expire ├──►│  accept   │
+//!     │ till needed  │          │ as it goes       │    │ the due│   │           │
+//!     └──────────────┘          └────────┬─────────┘    └────────┘   └───────────┘
+//!                                        │ by value: what it waits for, or why it is over
+//!                                        ▼
+//!                         leave, register again, or close
+//! ```
+//!
+//! # Invariants
+//!
+//! - **No stale token.** Accepting is last in a turn, so a key that was freed in a batch is never
+//!   handed out within it; an event for a vacant key is ignored.
+//! - **No lost edge.** A connection that stops before `WouldBlock` has a reason why another edge will
+//!   come, or registers again, which makes one.
+//! - **An idle connection costs one slab entry**, and no buffer. All connections share one scratch
+//!   buffer, and a heap buffer exists only for what the kernel would not take yet.
+//! - **Every connection has a deadline**: the protocol's, then one for the peer's FIN. When it is over,
+//!   the connection is driven once more, and closed only if that changes nothing: this process may
+//!   have been stopped while the peer's message arrived.
+//! - **Bounded work.** Events, accepts, expiries, the calls of a connection and the bytes that it moves
+//!   are all bounded in a turn. So a flood delays the others by its share of a turn, and any number of
+//!   floods by a turn.
+//! - **The counters balance.** Every connection that was accepted is open, or closed for one reason.
+//! - **Three circles of errors.** Starting up: one line and an exit code. Accepting: on to the next
+//!   connection, or a pause; only a broken listener is fatal. A peer: its connection ends.
+//!
+//! # Example
+//!
+//! RFC 862 on it, the echo of everything. [`Protocol`] explains the calls.
+//!
+//! ```no_run
+#![doc = include_str!("../../tests/protocols/echo.rs")]
+//!
+//! use hello_echo::{Config, Server};
+//!
+//! let mut config = Config::default();
+//! config.listen = vec!["127.0.0.1:7".parse()?];
+//! Server::<Echo>::bind(&config, ())?.run()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod accept;
+mod calls;
+mod connection;
+pub(crate) mod deadlines;
+mod gate;
+#[cfg(test)]
+mod models;
+mod shutdown;
+#[cfg(test)]
+mod simulation;
+mod stats;
+mod system;
+
+use std::io;
+use std::time::Duration;
+
+use log::{debug, info};
+use slab::Slab;
+
+use crate::protocol::Protocol;
+use calls::{Readiness, Reason, Stop};
+use connection::{Common, Connection, Due, Waits};
+use deadlines::{Deadlines, Timer, Timers};
+use gate::{Gate, Throttle};
+use shutdown::Shutdown;
+
+pub use calls::{SLICE, Stream};
+pub use deadlines::Moment;
+pub use stats::{Bytes, Stats};
+pub use system::{Event, System};
+
+/// Connections whose deadline is over that are closed in one turn; the rest follow in the next.
+const EXPIRIES_PER_TURN: usize = 256;
+
+/// Bytes that are moved each way in one turn. Each connection with an event has an equal share: if the
+/// first could use all, and then registered again as the others do, it would be the first in the next
+/// turn, too, and the last would never have any.
+const BYTES_PER_TURN: usize = 1 << 20;
+
+/// The kind of the lingering close's deadline. The protocol's kinds follow it.
+const LINGER: usize = 0;
+
+/// What a reactor goes by, whatever its protocol.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Rules {
+    /// As many connections as there may be at once, at least 1. There is room for them from the start.
+    pub capacity: usize,
+    /// What happens when there are more.
+    pub full: Full,
+    /// How long to wait for the peer's FIN after our own. Zero closes at once. Default: 2 s.
+    pub linger: Duration,
+    /// How long a shutdown waits for the connections. Zero does not wait. Default: 10 s.
+    pub grace: Duration,
+    /// How often to log the [`Stats`]. Default: zero, never.
+    pub stats: Duration,
+}
+
+impl Rules {
+    /// The defaults, for so many connections.
+    #[must_use]
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            capacity,
+            full: Full::NewcomersWait,
+            linger: Duration::from_secs(2),
+            grace: Duration::from_secs(10),
+            stats: Duration::ZERO,
+        }
+    }
+}
+
+/// What happens when there are as many connections as there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// Newcomers wait in the listener's queue, until a connection is closed.
+    NewcomersWait,
+    /// The oldest leaves: one that lingers, if there is one, and else the one whose deadline began
+    /// first. So slow peers cannot keep newcomers out. One connection more than the capacity is open
+    /// meanwhile.
+    OldestLeaves,
+}
+
+/// The state of a server of one protocol, less what polls.
+pub struct Reactor<S: System, P: Protocol> {
+    /// What it decides over.
+    pub system: S,
+    common: Common<P>,
+    /// Listeners and connections; the key is the token. Invariant: the listeners came first, so their
+    /// keys are below `listeners`, and `listening` of them are left.
+    slab: Slab<Entry<S, P>>,
+    listeners: usize,
+    listening: usize,
+    /// The listener whose turn it is when not all of them can have what they want.
+    next_listener: usize,
+    rules: Rules,
+    gate: Gate,
+    throttle: Throttle,
+    deadlines: Deadlines,
+    stats: Stats,
+    /// When the stats are to be logged.
+    report_at: Option<Moment>,
+    shutdown: Option<Shutdown>,
+}
+
+enum Entry<S: System, P> {
+    Listener(Box<S::Listener>),
+    Connection(Connection<S::Stream, P>, Timer),
+}
+
+/// The shape of a slab's own slot, whose type is private.
+#[allow(dead_code, reason = "only its size is of interest")]
+enum Slot<S: System, P> {
+    Vacant(usize),
+    Occupied(Entry<S, P>),
+}
+
+impl<S: System, P: Protocol> Reactor<S, P> {
+    /// What an idle connection takes, in bytes.
+    pub const ENTRY_BYTES: usize = size_of::<Slot<S, P>>();
+
+    /// A reactor with these listeners, whose keys are their places. The whole table is made now,
+    /// because a table that grows stalls everybody while it is copied. Pages that nobody has touched
+    /// cost nothing. The system reports the listeners from here on.
+    #[must_use]
+    pub fn new(system: S, listeners: Vec<S::Listener>, shared: P::Shared, rules: Rules) -> Self {
+        let spare = usize::from(rules.full == Full::OldestLeaves);
+        let count = listeners.len();
+        let mut slab = Slab::with_capacity(count + rules.capacity + spare);
+        for listener in listeners {
+            slab.insert(Entry::Listener(Box::new(listener)));
+        }
+        let waits = [rules.linger].into_iter().chain(P::waits(&shared));
+        let mut stats = Stats::new(P::ENDS);
+        stats.capacity = rules.capacity as u64;
+        Self {
+            system,
+            common: Common {
+                // An empty buffer would make every receive look like a FIN.
+                scratch: vec![0; P::most_received(&shared).max(1)].into(),
+                lingers: !rules.linger.is_zero(),
+                bytes: Bytes::default(),
+                shared,
+            },
+            slab,
+            listeners: count,
+            listening: count,
+            next_listener: 0,
+            gate: Gate::default(),
+            throttle: Throttle::default(),
+            deadlines: Deadlines::new(waits),
+            stats,
+            report_at: next_report(Moment::START, &rules),
+            shutdown: None,
+            rules,
+        }
+    }
+
+    pub(crate) fn listeners(&self) -> impl Iterator<Item = &S::Listener> {
+        (0..self.listeners).filter_map(|key| listener(&self.slab, key))
+    }
+
+    /// How many connections are open.
+    #[must_use]
+    pub fn clients(&self) -> usize {
+        self.slab.len() - self.listening
+    }
+
+    /// What became of the connections so far.
+    #[must_use]
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// How far two neighbours in the table are apart, in bytes.
+    #[cfg(test)]
+    pub(crate) fn stride(&self) -> Option<usize> {
+        let mut entries = self.slab.iter().skip(self.listeners);
+        let [first, second] = [entries.next()?, entries.next()?];
+        Some(&raw const *second.1 as usize - &raw const *first.1 as usize)
+    }
+
+    /// What the protocol's connections share.
+    pub fn shared(&mut self) -> &mut P::Shared {
+        &mut self.common.shared
+    }
+
+    /// Leaves so many descriptors to others. Connections that are open stay.
+    pub(crate) fn reduce_capacity(&mut self, by: usize) {
+        self.rules.capacity = self.rules.capacity.saturating_sub(by).max(1);
+        self.stats.capacity = self.rules.capacity as u64;
+    }
+
+    /// Logs the stats.
+    pub fn report(&self) {
+        info!("{}", self.stats);
+    }
+
+    /// When it wants to be called even if nothing is reported.
+    #[must_use]
+    pub fn alarm(&self) -> Option<Moment> {
+        let alarms = [
+            self.shutdown_alarm(),
+            self.deadlines.next(),
+            self.gate.reopens_at(),
+            self.report_at,
+        ];
+        alarms.into_iter().flatten().min()
+    }
+
+    /// One turn's work, bounded, so that the next turn is never far. Connections, then deadlines, then
+    /// newcomers.
+    ///
+    /// Accepting comes last: a key that became free in this turn is handed out again only when no
+    /// event of this batch is left that could mean its former owner. So an event's key is either
+    /// its connection's or vacant, and needs no generation counter.
+    ///
+    /// # Errors
+    /// A listener is no listener any more. Nothing that a peer does and no shortage is one.
+    pub fn handle(
+        &mut self,
+        events: impl Iterator<Item = Event> + Clone,
+        now: Moment,
+    ) -> io::Result<()> {
+        let share = BYTES_PER_TURN.div_ceil(events.clone().count().max(1));
+        for Event { key, fin } in events.clone() {
+            let readiness = Readiness::Event { more: fin, share };
+            self.drive(key, readiness, now);
+        }
+        self.expire(now);
+        if !self.empty_queues(now)? {
+            let listeners = self.listeners;
+            for event in events.filter(|event| event.key < listeners) {
+                self.accept(event, now)?;
+            }
+        }
+        self.reopen_gate(now);
+        self.stats.bytes = self.common.bytes;
+        if self.report_at.is_some_and(|at| at <= now) {
+            self.report();
+            self.report_at = next_report(now, &self.rules);
+        }
+        debug_assert_eq!(self.clients() as u64, self.stats.open());
+        Ok(())
+    }
+
+    /// Drives the connection with this key, if there is one: it may have been closed earlier in this
+    /// batch.
+    fn drive(&mut self, key: usize, readiness: Readiness, now: Moment) {
+        let Some(Entry::Connection(connection, _)) = self.slab.get_mut(key) else {
+            return;
+        };
+        let driven = connection.drive(&mut self.common, readiness);
+        let (is_new, stream) = (matches!(readiness, Readiness::New), &connection.stream);
+        let Waits {
+            interest,
+            stop,
+            due,
+        } = match driven {
+            Ok(waits) => waits,
+            Err(reason) => return self.close(key, &reason, now),
+        };
+        let polled = match stop {
+            _ if is_new => self.system.register(key, stream, interest),
+            Stop::Register => self.system.reregister(key, stream, interest),
+            Stop::Pending => Ok(()),
+        };
+        if let Some(due) = due {
+            self.deadlines.set(&mut self.slab, kind(due), key, now);
+        }
+        if let Err(e) = polled {
+            // ENOSPC (fs.epoll.max_user_watches) or ENOMEM. This one is lost.
+            let why = format!("cannot poll a connection: {e}");
+            self.close(key, &Reason::Failed(e), now);
+            if is_new {
+                // After a pause those behind it wait in the queue instead of being lost, too.
+                self.pause(&why, now);
+            }
+        }
+    }
+
+    /// Closes the connections whose deadline is over, a bounded number of them: what is left is still
+    /// due, so the next turn does not sleep.
+    ///
+    /// What has come from the peer may not have been reported yet: this process may have been stopped
+    /// for as long as the deadline, and more connections may be ready than one batch has events. So
+    /// each is driven once more, and closed only if it is still due for the same reason.
+    fn expire(&mut self, now: Moment) {
+        let Bytes { received, .. } = self.common.bytes;
+        for _ in 0..EXPIRIES_PER_TURN {
+            let Some((kind, key)) = self.deadlines.expired(now) else {
+                return;
+            };
+            let (more, share) = (false, BYTES_PER_TURN);
+            self.drive(key, Readiness::Event { more, share }, now);
+            if self.deadlines.expired(now) == Some((kind, key)) {
+                let reason = match kind {
+                    LINGER => Reason::LingeringCut,
+                    _ => Reason::TimedOut,
+                };
+                self.close(key, &reason, now);
+            }
+            if self.common.bytes.received - received >= BYTES_PER_TURN as u64 {
+                return;
+            }
+        }
+    }
+
+    /// The only place where a connection leaves the slab. Dropping the stream closes it, and with its
+    /// last descriptor the kernel forgets the registration: nobody else has a duplicate.
+    fn close(&mut self, key: usize, reason: &Reason, now: Moment) {
+        debug!("connection {key} {}", reason.in_words(P::ENDS));
+        self.deadlines.cancel(&mut self.slab, key);
+        if let Some(Entry::Connection(..)) = self.slab.try_remove(key) {
+            self.stats.count_closed(reason);
+            self.gate.release(now);
+        }
+    }
+}
+
+/// The kind of a connection's deadline.
+fn kind(due: Due) -> usize {
+    match due {
+        Due::Linger => LINGER,
+        Due::Protocol(deadline) => LINGER + 1 + usize::from(deadline.kind),
+    }
+}
+
+/// `None`: never.
+fn next_report(now: Moment, rules: &Rules) -> Option<Moment> {
+    (!rules.stats.is_zero()).then(|| now.after(rules.stats))
+}
+
+/// Not a method: it borrows the slab and leaves the system to be used beside it.
+fn listener<S: System, P>(slab: &Slab<Entry<S, P>>, key: usize) -> Option<&S::Listener> {
+    match slab.get(key)? {
+        Entry::Listener(listener) => Some(listener),
+        Entry::Connection(..) => None,
+    }
+}
+
+impl<S: System, P> Timers for Slab<Entry<S, P>> {
+    fn timer(&mut self, key: usize) -> Option<&mut Timer> {
+        match self.get_mut(key)? {
+            Entry::Connection(_, timer) => Some(timer),
+            Entry::Listener(_) => None,
+        }
+    }
+}

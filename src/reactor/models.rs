@@ -1,0 +1,244 @@
+//! What each protocol promises, told from the outside: what its peers send, and what they are owed. The
+//! simulation and the enumeration of outcomes hold every protocol to it.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use crate::protocol::hello::{Hello, Settings};
+use crate::protocol::scrape::{Page, Scrape};
+use crate::protocol::{End, Protocol, Want};
+
+#[path = "../../tests/protocols/mod.rs"]
+mod protocols;
+
+pub(super) use protocols::chargen::{self, Chargen};
+pub(super) use protocols::daytime::{self, Daytime};
+pub(super) use protocols::echo::Echo;
+
+/// splitmix64: small, and every seed is as good as the others.
+pub(super) struct Random(pub(super) u64);
+
+impl Random {
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(super) fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+
+    pub(super) fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+
+    pub(super) fn choose<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())]
+    }
+}
+
+/// What has happened on the connection of one peer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Past {
+    /// Which peer it is.
+    pub(super) id: usize,
+    /// How much the first receive brought, and all of them; less what was discarded.
+    pub(super) first: usize,
+    pub(super) received: usize,
+    /// Whether a receive brought the peer's FIN.
+    pub(super) fin: bool,
+    /// How much the kernel took.
+    pub(super) sent: usize,
+}
+
+/// What the protocol must want next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owes {
+    /// To send bytes that begin with this one.
+    Byte(u8),
+    Receive,
+    Close(End),
+}
+
+/// A protocol whose promise is known.
+pub(super) trait Model: Protocol<Shared: Send> + Send {
+    const NAME: &'static str;
+    /// Whether it discards what comes while it sends, and never ends.
+    const STREAMS: bool = false;
+
+    /// Settings, the same for the same numbers.
+    fn settings(random: &mut Random) -> Self::Shared;
+
+    /// The byte that peer `id` sends at this place: no other peer has the same sequence.
+    fn byte(id: usize, place: usize) -> u8 {
+        let (id, place) = (id as u64, place as u64);
+        (id.wrapping_mul(0x94d0_49bb_1331_11eb) ^ place.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+            .to_le_bytes()[7]
+    }
+
+    fn owes(shared: &Self::Shared, past: &Past) -> Owes;
+
+    /// How long its deadline is, and whether bytes make it begin anew.
+    fn wait(shared: &Self::Shared) -> (Duration, bool);
+}
+
+impl Model for Hello {
+    const NAME: &'static str = "hello";
+
+    fn settings(random: &mut Random) -> Settings {
+        Settings {
+            greeting: random.choose(&["", "h", "hello\n"]).into(),
+            max_read: 1 + random.below(8),
+            timeout: Duration::from_millis(random.choose(&[0, 50, 1000])),
+        }
+    }
+
+    fn owes(settings: &Settings, past: &Past) -> Owes {
+        let message = past.first.min(settings.max_read);
+        match past.sent.checked_sub(settings.greeting.len()) {
+            None => Owes::Byte(settings.greeting[past.sent]),
+            Some(_) if past.first == 0 => Owes::Receive,
+            Some(echoed) if echoed < message => Owes::Byte(Self::byte(past.id, echoed)),
+            Some(_) => Owes::Close(Self::ECHOED),
+        }
+    }
+
+    fn wait(settings: &Settings) -> (Duration, bool) {
+        (settings.timeout, false)
+    }
+}
+
+/// What scrapers send, to the byte at which they are answered.
+const REQUESTS: [&[u8]; 3] = [
+    b"GET /metrics HTTP/1.1\r\n\r\n",
+    b"POST /metrics HTTP/1.1\r\n\r\n",
+    b"\n\n\0",
+];
+
+/// What they are answered: the tests of the protocol say that it is right.
+static ANSWERS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+    let answer = |request: &&[u8]| {
+        let mut page = Scrape::settings(&mut Random(0));
+        let mut scrape = Scrape::open(&mut page);
+        scrape.handle_received(request, &mut page);
+        match scrape.want(&page, &[]) {
+            Want::SendLast(answer) => answer.to_vec(),
+            want => panic!("{want:?}"),
+        }
+    };
+    REQUESTS.iter().map(answer).collect()
+});
+
+impl Model for Scrape {
+    const NAME: &'static str = "scrape";
+
+    fn settings(_: &mut Random) -> Page {
+        Box::new(|| "# HELP none\n".to_owned())
+    }
+
+    fn byte(id: usize, place: usize) -> u8 {
+        let request = REQUESTS[id % REQUESTS.len()];
+        request[place % request.len()]
+    }
+
+    fn owes(_: &Page, past: &Past) -> Owes {
+        let kind = past.id % REQUESTS.len();
+        if past.received < REQUESTS[kind].len() {
+            return Owes::Receive;
+        }
+        match ANSWERS[kind].get(past.sent) {
+            Some(byte) => Owes::Byte(*byte),
+            None => Owes::Close(Self::ANSWERED),
+        }
+    }
+
+    fn wait(_: &Page) -> (Duration, bool) {
+        (Duration::from_secs(5), false)
+    }
+}
+
+impl Model for Daytime {
+    const NAME: &'static str = "daytime";
+
+    fn settings(random: &mut Random) -> daytime::Clock {
+        random.choose(&[|| String::new(), || "noon".to_owned()])
+    }
+
+    fn owes(clock: &daytime::Clock, past: &Past) -> Owes {
+        let line = clock() + "\r\n";
+        match line.as_bytes().get(past.sent) {
+            Some(byte) => Owes::Byte(*byte),
+            None => Owes::Close(Self::TOLD),
+        }
+    }
+
+    fn wait(_: &daytime::Clock) -> (Duration, bool) {
+        (Duration::from_secs(60), false)
+    }
+}
+
+impl Model for Echo {
+    const NAME: &'static str = "echo";
+
+    fn settings(_: &mut Random) {}
+
+    fn owes((): &(), past: &Past) -> Owes {
+        if past.sent < past.received {
+            Owes::Byte(Self::byte(past.id, past.sent))
+        } else if past.fin {
+            Owes::Close(Self::FINISHED)
+        } else {
+            Owes::Receive
+        }
+    }
+
+    fn wait((): &()) -> (Duration, bool) {
+        (Duration::from_secs(60), true)
+    }
+}
+
+impl Model for Chargen {
+    const NAME: &'static str = "chargen";
+    const STREAMS: bool = true;
+
+    fn settings(_: &mut Random) {}
+
+    fn owes((): &(), past: &Past) -> Owes {
+        Owes::Byte(chargen::character(past.sent))
+    }
+
+    fn wait((): &()) -> (Duration, bool) {
+        (Duration::from_secs(60), true)
+    }
+}
+
+/// What is sent is what is owed. Of many bytes the first and the last will do.
+pub(super) fn check_sent<M: Model>(shared: &M::Shared, past: &Past, bytes: &[u8]) {
+    let last = bytes.len().saturating_sub(8).max(8);
+    let places = (0..bytes.len().min(8)).chain(last..bytes.len());
+    for place in places {
+        let sent = past.sent + place;
+        let owed = M::owes(shared, &Past { sent, ..*past });
+        assert_eq!(owed, Owes::Byte(bytes[place]), "byte {sent} of {past:?}");
+    }
+}
+
+/// RFC 864's first two lines, as they stand there.
+#[test]
+fn the_pattern_is_that_of_the_rfc() {
+    let mut sent = Chargen::open(&mut ());
+    let Want::Stream(pattern) = sent.want(&(), &[]) else {
+        panic!();
+    };
+    let mut lines = pattern.split_inclusive(|byte| *byte == b'\n');
+    let first: &[u8] =
+        br##" !"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\]^_`abcdefg"##;
+    assert_eq!(lines.next().unwrap(), [first, b"\r\n"].concat());
+    assert_eq!(lines.next().unwrap(), [&first[1..], b"h\r\n"].concat());
+    assert_eq!(pattern.last(), Some(&b'\n'), "it can be repeated");
+    let (whole, second) = (pattern.len(), pattern[1]);
+    sent.handle_sent(whole + 1, &mut ());
+    assert!(matches!(sent.want(&(), &[]), Want::Stream([first, ..]) if *first == second));
+}

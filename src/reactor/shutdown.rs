@@ -1,0 +1,131 @@
+//! A shutdown in its stages: the queues close, then they are empty, then the connections are done or
+//! the grace is over.
+
+use std::io;
+use std::time::Duration;
+
+use log::{info, warn};
+
+use super::calls::Reason;
+use super::connection::Due;
+use super::deadlines::Moment;
+use super::{Entry, Event, Reactor, System, listener};
+use crate::protocol::Protocol;
+
+/// When the stages are over.
+#[derive(Clone, Copy)]
+pub(super) struct Shutdown {
+    /// From here on a listener whose queue is empty is closed.
+    queues_close: Moment,
+    /// From here on every listener is, because others may serve the peers in its queue.
+    queues_left: Option<Moment>,
+    /// From here on no connection is waited for.
+    grace_ends: Moment,
+}
+
+impl<S: System, P: Protocol> Reactor<S, P> {
+    /// Begins to shut down: accepts the peers in the queues, lets no newcomer into them, and serves
+    /// the connections until they are done or the grace is over.
+    pub fn shut_down(&mut self, now: Moment) {
+        if self.shutdown.is_some() {
+            return;
+        }
+        info!("shutting down, {} clients are connected", self.clients());
+        let (mut wait, mut queues_left) = (Duration::ZERO, None);
+        for key in 0..self.listeners {
+            if let Some(listener) = listener(&self.slab, key) {
+                match self.system.close_queue(listener) {
+                    Ok(Some(handshakes)) => wait = wait.max(handshakes),
+                    // The peers in it may have nobody else: they have the first half of the grace to be
+                    // accepted in, and those that are accepted have the other half.
+                    Ok(None) => queues_left = Some(now.after(self.rules.grace / 2)),
+                    Err(e) => warn!("cannot close the queue of {listener}: {e}"),
+                }
+            }
+        }
+        self.shutdown = Some(Shutdown {
+            queues_close: now.after(wait),
+            queues_left,
+            grace_ends: now.after(self.rules.grace),
+        });
+    }
+
+    /// Whether a shutdown has begun.
+    #[must_use]
+    pub fn is_shutting_down(&self) -> bool {
+        self.shutdown.is_some()
+    }
+
+    /// Whether it has shut down: no listener and no connection is left.
+    #[must_use]
+    pub fn is_shut_down(&self) -> bool {
+        self.shutdown.is_some() && self.listening == 0 && self.clients() == 0
+    }
+
+    pub(super) fn shutdown_alarm(&self) -> Option<Moment> {
+        let shutdown = self.shutdown.filter(|_| !self.is_shut_down())?;
+        let listens = self.listening > 0;
+        let alarms = [
+            // No edge tells that a queue is empty.
+            Some(shutdown.queues_close).filter(|_| listens && self.gate.is_open()),
+            shutdown.queues_left.filter(|_| listens),
+            Some(shutdown.grace_ends),
+        ];
+        alarms.into_iter().flatten().min()
+    }
+
+    /// Accepts what is left in the queues, once they are closed. Returns whether it is time for that.
+    pub(super) fn empty_queues(&mut self, now: Moment) -> io::Result<bool> {
+        let Some(shutdown) = self.shutdown else {
+            return Ok(false);
+        };
+        if shutdown.grace_ends <= now {
+            self.cut(now);
+            return Ok(true);
+        }
+        if shutdown.queues_close > now {
+            return Ok(false);
+        }
+        for key in self.listeners_in_turn() {
+            self.accept(Event { key, fin: false }, now)?;
+            if shutdown.queues_left.is_some_and(|at| at <= now) {
+                self.close_listener(key);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The listener's queue is empty. If nobody can join it any more, it has done its work.
+    pub(super) fn handle_drained(&mut self, key: usize, now: Moment) {
+        if self.shutdown.is_some_and(|s| s.queues_close <= now) {
+            self.close_listener(key);
+        }
+    }
+
+    /// The grace is over: closes everything that is left, at one go, as nobody is kept waiting by that.
+    fn cut(&mut self, now: Moment) {
+        let left: Vec<usize> = self.slab.iter().map(|(key, _)| key).collect();
+        for key in left {
+            match self.slab.get(key) {
+                Some(Entry::Connection(connection, _)) => {
+                    let reason = match connection.due() {
+                        Due::Linger => Reason::LingeringCut,
+                        Due::Protocol(_) => Reason::ShutDown,
+                    };
+                    self.close(key, &reason, now);
+                }
+                Some(Entry::Listener(_)) => self.close_listener(key),
+                None => {}
+            }
+        }
+    }
+
+    /// Peers that are still in its queue are reset by that, unless others have the queue, too.
+    fn close_listener(&mut self, key: usize) {
+        if let Some(listener) = listener(&self.slab, key) {
+            self.system.forget(listener);
+            self.slab.remove(key);
+            self.listening -= 1;
+        }
+    }
+}

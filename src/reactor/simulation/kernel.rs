@@ -1,0 +1,264 @@
+//! The reactor's way into the world: an invented kernel.
+
+use std::cell::RefCell;
+use std::fmt::{self, Display};
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use mio::Interest;
+
+use super::super::models::{Model, Owes, check_sent};
+use super::super::{SLICE, Stream, System};
+use super::world::{Last, World};
+
+pub(super) struct Kernel<M: Model>(pub(super) Rc<RefCell<World<M>>>);
+
+impl<M: Model> Clone for Kernel<M> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+pub(super) struct SimulatedStream<M: Model>(Kernel<M>, usize);
+
+pub(super) struct SimulatedListener<M: Model>(pub(super) Kernel<M>, pub(super) usize);
+
+impl<M: Model> Display for SimulatedListener<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "listener {}", self.1)
+    }
+}
+
+impl<M: Model> System for Kernel<M> {
+    type Listener = SimulatedListener<M>;
+    type Stream = SimulatedStream<M>;
+    type Peer = usize;
+
+    fn accept(
+        &mut self,
+        listener: &SimulatedListener<M>,
+    ) -> io::Result<(SimulatedStream<M>, usize)> {
+        let world = &mut *self.0.borrow_mut();
+        let error = world.accept_errors.pop();
+        // EMFILE comes with an empty queue, too.
+        let is_short = world.open.len() >= world.descriptors;
+        if let Some(errno) = error.or(is_short.then_some(libc::EMFILE)) {
+            world.shortage = true;
+            world.failed_accepts += 1;
+            return Err(io::Error::from_raw_os_error(errno));
+        }
+        let id = world.queues[listener.1].waiting.pop_front();
+        let id = id.ok_or(io::ErrorKind::WouldBlock)?;
+        world.sockets[id].accepted_at = Some(world.now);
+        world.open.insert(id);
+        world.accepted += 1;
+        Ok((SimulatedStream(self.clone(), id), id))
+    }
+
+    fn close_queue(&mut self, listener: &SimulatedListener<M>) -> io::Result<Option<Duration>> {
+        let world = &mut *self.0.borrow_mut();
+        if world.are_shared {
+            return Ok(None);
+        }
+        let wait = Duration::from_millis(world.random.choose(&[0, 0, 50]));
+        world.queues[listener.1].joinable_until = Some(world.now.after(wait));
+        Ok(Some(wait))
+    }
+
+    fn forget(&mut self, listener: &SimulatedListener<M>) {
+        let world = &mut *self.0.borrow_mut();
+        world.ready.retain(|ready| *ready != listener.1);
+    }
+
+    fn rearm(&mut self, key: usize, listener: &SimulatedListener<M>) -> io::Result<()> {
+        let world = &mut *self.0.borrow_mut();
+        if world.fault(world.poll_faults) {
+            world.shortage = true;
+            return Err(io::Error::from_raw_os_error(libc::ENOMEM));
+        }
+        if !world.queues[listener.1].waiting.is_empty() {
+            world.report(key);
+        }
+        Ok(())
+    }
+
+    fn register(
+        &mut self,
+        key: usize,
+        stream: &SimulatedStream<M>,
+        interest: Interest,
+    ) -> io::Result<()> {
+        let world = &mut *self.0.borrow_mut();
+        assert_eq!(world.sockets[stream.1].interest, None, "registered twice");
+        world.watch(key, stream.1, interest)
+    }
+
+    fn reregister(
+        &mut self,
+        key: usize,
+        stream: &SimulatedStream<M>,
+        interest: Interest,
+    ) -> io::Result<()> {
+        let world = &mut *self.0.borrow_mut();
+        assert_eq!(world.sockets[stream.1].key, Some(key), "a stale key");
+        world.watch(key, stream.1, interest)
+    }
+}
+
+impl<M: Model> SimulatedStream<M> {
+    /// Returns how many bytes come, and whether they are counted as late.
+    fn receive(world: &mut World<M>, id: usize, room: usize) -> io::Result<usize> {
+        let key = world.sockets[id].key;
+        // A new connection looks once whether something is here, before it is registered.
+        let reported = key.is_none_or(|key| world.reported.contains(&key));
+        let is_late = world.is_late(id);
+        assert!(
+            reported || is_late,
+            "connection {id} was driven by an event of another"
+        );
+        world.call(id)?;
+        let (now, socket) = (world.now, &mut world.sockets[id]);
+        let n = socket.unread().min(room);
+        if n == 0 && !socket.fin {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        if n > 0 {
+            socket.moved_at = Some(now);
+        }
+        socket.fin_came |= n == 0;
+        socket.last = if n == 0 { Last::Fin } else { Last::Fine };
+        world.late += if is_late { n } else { 0 };
+        world.received += if is_late { 0 } else { n };
+        Ok(n)
+    }
+}
+
+impl<M: Model> Stream for SimulatedStream<M> {
+    fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Self(kernel, id) = self;
+        let world = &mut *kernel.0.borrow_mut();
+        assert_eq!(world.owes(*id), Owes::Receive);
+        // A passed descriptor ends a receive early.
+        let most = if world.hides(*id) && world.cuts_receives {
+            1 + world.random.below(9)
+        } else {
+            buffer.len()
+        };
+        let n = Self::receive(world, *id, most.min(buffer.len()))?;
+        let past = &mut world.sockets[*id].past;
+        if past.received == 0 {
+            past.first = n;
+        }
+        for (to, place) in buffer[..n].iter_mut().zip(past.received..) {
+            *to = M::byte(*id, place);
+        }
+        past.received += n;
+        past.fin |= n == 0;
+        Ok(n)
+    }
+
+    fn discard(&mut self, most: usize) -> io::Result<usize> {
+        assert!(most > 0, "0 bytes would be taken for the FIN");
+        let Self(kernel, id) = self;
+        let world = &mut *kernel.0.borrow_mut();
+        let is_heard = M::STREAMS || matches!(world.owes(*id), Owes::Close(_));
+        assert!(is_heard, "connection {id} is not heard");
+        let n = Self::receive(world, *id, most.min(SLICE))?;
+        world.sockets[*id].discarded += n;
+        Ok(n)
+    }
+
+    fn send(&mut self, bytes: &[u8], more: bool) -> io::Result<usize> {
+        let Self(kernel, id) = self;
+        let world = &mut *kernel.0.borrow_mut();
+        world.call(*id)?;
+        let past = world.sockets[*id].past;
+        check_sent::<M>(&world.shared, &past, bytes);
+        let (now, is_late) = (world.now, world.is_late(*id));
+        let socket = &mut world.sockets[*id];
+        assert!(socket.half_closed_at.is_none());
+        let n = bytes.len().min(socket.room);
+        socket.room -= n;
+        socket.past.sent += n;
+        // When it has no room for all, the kernel sends what it took.
+        socket.held_back = more && n == bytes.len();
+        if n == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        socket.moved_at = Some(now);
+        socket.last = Last::Fine;
+        world.given += if is_late { 0 } else { n };
+        Ok(n)
+    }
+
+    fn half_close(&mut self) -> io::Result<()> {
+        let Self(kernel, id) = self;
+        let world = &mut *kernel.0.borrow_mut();
+        if world.sockets[*id].reset {
+            world.sockets[*id].last = Last::Reset;
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        assert!(matches!(world.owes(*id), Owes::Close(_)), "FIN too early");
+        let socket = &mut world.sockets[*id];
+        assert_eq!(socket.half_closed_at, None, "two FINs");
+        socket.half_closed_at = Some(world.now);
+        socket.held_back = false;
+        if world.hides(*id) {
+            world.wake(*id); // a Unix socket is looked at anew
+        }
+        Ok(())
+    }
+
+    fn short_is_all(&self) -> bool {
+        !self.0.0.borrow().hides(self.1)
+    }
+}
+
+impl<M: Model> Drop for SimulatedStream<M> {
+    fn drop(&mut self) {
+        let Self(kernel, id) = self;
+        let world = &mut *kernel.0.borrow_mut();
+        if std::thread::panicking() {
+            return;
+        }
+        let reason = world.reason(*id);
+        let socket = &world.sockets[*id];
+        assert!(
+            !socket.held_back || socket.unread() == 0 || socket.reset,
+            "closed with input unread, which loses the bytes that were held back"
+        );
+        world.open.remove(id);
+        *world.closed.entry(reason).or_default() += 1;
+        world.sockets[*id].closed = true;
+        // One that could not be polled goes before the pause begins, and does not end it.
+        world.shortage &= world.sockets[*id].last == Last::Fault;
+        if let Some(key) = world.sockets[*id].key.take() {
+            world.ready.retain(|ready| *ready != key);
+            world.reported.remove(&key);
+            world.keys.remove(&key);
+        }
+    }
+}
+
+impl<M: Model> Drop for SimulatedListener<M> {
+    fn drop(&mut self) {
+        let Self(kernel, index) = self;
+        let world = &mut *kernel.0.borrow_mut();
+        if std::thread::panicking() {
+            return;
+        }
+        let end = world
+            .grace_ends
+            .expect("a listener is closed while it serves");
+        let queue = &mut world.queues[*index];
+        let is_over = end <= world.now;
+        let is_done = queue.waiting.is_empty() && !queue.is_joinable(world.now);
+        assert!(
+            is_over || is_done || world.are_shared,
+            "the queue was reset before the grace was over"
+        );
+        queue.dropped = true;
+        world.ready.retain(|ready| ready != index);
+    }
+}

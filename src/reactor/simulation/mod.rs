@@ -1,0 +1,399 @@
+//! The reactor under an adversary, without sockets and without a clock, for every protocol.
+//!
+//! A seed makes a world: peers that connect, stall, trickle, flood, reset and leave, a kernel that
+//! interrupts, runs out of descriptors and reports late or for nothing, and time that passes. After
+//! every step the promises are checked. `SEEDS=17 cargo test simulation -- --nocapture` replays a seed
+//! and tells its steps; `SEEDS=0..1000000` runs a range.
+
+mod kernel;
+mod scenarios;
+mod seeds;
+mod world;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::accept::ACCEPTS_PER_TURN;
+use super::models::{Model, Random};
+use super::*;
+use kernel::{Kernel, SimulatedListener};
+use world::{Queue, World};
+
+const STEPS: usize = 1_000;
+
+/// Errors of accept4 that a server has to outlive: of one connection, of the system, unknown.
+const ACCEPT_ERRORS: [i32; 7] = [
+    libc::ECONNABORTED,
+    libc::EPROTO,
+    libc::EPERM,
+    libc::EINTR,
+    libc::EMFILE,
+    libc::ENOBUFS,
+    libc::EXFULL,
+];
+
+/// One seed's run.
+struct Simulation<M: Model> {
+    world: Rc<RefCell<World<M>>>,
+    reactor: Reactor<Kernel<M>, M>,
+    /// What the table can hold without growing.
+    room: usize,
+    /// What was done until the last turn.
+    done: [u64; 8],
+    tells: bool,
+    step: usize,
+    turns: u64,
+}
+
+impl<M: Model> Simulation<M> {
+    fn new(seed: u64, tells: bool) -> Self {
+        let mut random = Random(seed);
+        let ms = |random: &mut Random, from: &[u64]| Duration::from_millis(random.choose(from));
+        let rules = Rules {
+            capacity: 1 + random.below(12),
+            full: random.choose(&[Full::NewcomersWait, Full::NewcomersWait, Full::OldestLeaves]),
+            linger: ms(&mut random, &[0, 20, 500]),
+            grace: ms(&mut random, &[0, 100, 1000]),
+            stats: ms(&mut random, &[0, 0, 70]),
+        };
+        let listeners = 1 + random.below(3);
+        let settings = || M::settings(&mut Random(seed));
+        let mut world = World::new(random, settings(), rules, listeners);
+        world.are_shared = world.random.one_in(4);
+        Self::with(world, settings(), tells)
+    }
+
+    fn with(world: World<M>, shared: M::Shared, tells: bool) -> Self {
+        let (rules, listeners) = (world.rules.clone(), world.queues.len());
+        let world = Rc::new(RefCell::new(world));
+        let kernel = Kernel(world.clone());
+        let listener = |index| SimulatedListener(kernel.clone(), index);
+        let listeners = (0..listeners).map(listener).collect();
+        let reactor = Reactor::new(kernel.clone(), listeners, shared, rules);
+        Self {
+            world,
+            room: reactor.slab.capacity(),
+            reactor,
+            done: [0; 8],
+            tells,
+            step: 0,
+            turns: 0,
+        }
+    }
+
+    fn tell(&self, what: impl FnOnce() -> String) {
+        if self.tells {
+            println!("{:4}: {}", self.step, what());
+        }
+    }
+
+    fn run(&mut self) {
+        while self.step < STEPS {
+            self.step += 1;
+            self.act();
+            self.check();
+        }
+        self.settle();
+    }
+
+    /// One thing happens.
+    fn act(&mut self) {
+        let action = self.world.borrow_mut().random.below(1000);
+        match action {
+            0..150 => self.connect(),
+            150..450 => self.act_as_peer(action),
+            450..475 => self.change_faults(),
+            475..480 => self.release_descriptor(),
+            480..580 => self.let_time_pass(),
+            580..999 => {
+                self.turn(true);
+                self.check_time();
+                self.check_progress();
+            }
+            _ => self.shut_down(),
+        }
+    }
+
+    fn connect(&mut self) {
+        let world = &mut *self.world.borrow_mut();
+        let index = world.random.below(world.queues.len());
+        let room = world.random.choose(&[0, 1, 5, 1000]);
+        let queue = &world.queues[index];
+        if queue.is_joinable(world.now) && queue.waiting.len() < 20 {
+            let id = world.sockets.len();
+            self.tell(|| format!("peer {id} connects to listener {index}, room {room}"));
+            world.arrive(index, room);
+        }
+    }
+
+    /// A peer, most likely one of the latest, does something.
+    fn act_as_peer(&mut self, action: usize) {
+        let world = &mut *self.world.borrow_mut();
+        let Some(last) = world.sockets.len().checked_sub(1) else {
+            return;
+        };
+        let id = last - world.random.below(16).min(last);
+        let socket = &mut world.sockets[id];
+        if socket.closed || socket.reset {
+            return;
+        }
+        let n = world.random.choose(&[1, 2, 7, 9, 150_000]);
+        self.tell(|| format!("peer {id}, action {action}, n {n}"));
+        match action {
+            150..300 if !socket.fin => socket.sent += n,
+            300..400 => socket.room = socket.room.saturating_add(n),
+            400..440 => socket.fin = true,
+            440..450 => socket.reset = true,
+            _ => return,
+        }
+        world.wake(id);
+    }
+
+    fn change_faults(&mut self) {
+        let world = &mut *self.world.borrow_mut();
+        match world.random.below(4) {
+            0 => {
+                let errors = world.random.choose(&[1, 1, 5, 20]);
+                let error = world.random.choose(&ACCEPT_ERRORS);
+                world.accept_errors.resize(errors, error);
+            }
+            1 => world.interrupts = world.random.choose(&[0, 0, 2, 5]),
+            2 => world.poll_faults = world.random.choose(&[0, 0, 0, 3]),
+            _ => {
+                let held = world.open.len();
+                world.descriptors = world.random.choose(&[held, 1, 5, usize::MAX]);
+            }
+        }
+        self.tell(|| {
+            let World {
+                accept_errors,
+                interrupts,
+                poll_faults,
+                descriptors,
+                ..
+            } = world;
+            format!("faults {accept_errors:?} {interrupts} {poll_faults} {descriptors}")
+        });
+    }
+
+    /// Another reactor of this process closes a connection.
+    fn release_descriptor(&mut self) {
+        let world = &mut *self.world.borrow_mut();
+        world.descriptors = world.descriptors.saturating_add(1);
+        world.shortage = false;
+        self.reactor.release_descriptor(world.now);
+    }
+
+    fn let_time_pass(&mut self) {
+        let alarm = self.reactor.alarm();
+        let world = &mut *self.world.borrow_mut();
+        let ms = world.random.choose(&[0, 1, 1, 10, 10, 100, 2000]);
+        world.now = match alarm {
+            Some(alarm) if ms > 0 && world.random.one_in(2) => alarm.max(world.now),
+            _ => world.now.after(Duration::from_millis(ms)),
+        };
+        self.tell(|| format!("it is {:?}", world.now));
+    }
+
+    fn shut_down(&mut self) {
+        self.tell(|| "shutting down".into());
+        let mut world = self.world.borrow_mut();
+        let now = world.now;
+        let end = now.after(world.rules.grace);
+        world.grace_ends.get_or_insert(end);
+        drop(world);
+        self.reactor.shut_down(now);
+    }
+
+    /// What is ready is reported, some of it later and in any order if the kernel is `unruly`, and
+    /// then some things that nobody is ready for.
+    fn turn(&mut self, unruly: bool) {
+        let events = self.events(unruly);
+        self.tell(|| format!("turn {events:?}"));
+        self.turns += 1;
+        let (now, count) = (self.world.borrow().now, events.len());
+        self.reactor.handle(events.into_iter(), now).unwrap();
+        let world = self.world.borrow();
+        let (received, given) = (world.received, world.given);
+        let most = BYTES_PER_TURN + (count + ACCEPTS_PER_TURN * world.queues.len()) * SLICE;
+        assert!(received <= most, "{received} bytes are received in a turn");
+        assert!(given <= 4 * most, "{given} bytes are sent in a turn");
+    }
+
+    fn events(&mut self, unruly: bool) -> Vec<Event> {
+        let world = &mut *self.world.borrow_mut();
+        let mut batch = vec![];
+        for key in std::mem::take(&mut world.ready) {
+            if unruly && world.random.one_in(4) {
+                world.ready.push(key);
+            } else {
+                batch.push(key);
+            }
+        }
+        if unruly {
+            for _ in 0..world.random.below(3) {
+                batch.push(world.random.below(20));
+            }
+            let by = world.random.below(batch.len().max(1));
+            batch.rotate_left(by);
+        }
+        world.reported = batch.iter().copied().collect();
+        (world.received, world.given, world.late) = (0, 0, 0);
+        world.overdue.clear();
+        let event = |key| {
+            // The hint never misses a FIN that is here, but may be about one that is not; of a listener
+            // it is true.
+            let fin = world.keys.get(&key).is_some_and(|id| {
+                let socket = &world.sockets[*id];
+                socket.fin || socket.reset
+            });
+            let is_listener = key < world.queues.len();
+            let fin = fin || unruly && !is_listener && world.random.one_in(8);
+            Event { key, fin }
+        };
+        batch.into_iter().map(event).collect()
+    }
+
+    /// What holds after every turn: no connection outstays the grace, or a deadline, unless others have
+    /// much to say when theirs is over; and no pause goes on when a descriptor has come free.
+    fn check_time(&self) {
+        let world = self.world.borrow();
+        let pauses = self.reactor.gate.reopens_at().is_some();
+        assert!(!pauses || world.shortage, "it pauses for nothing");
+        for socket in world.open().filter(|_| world.late < BYTES_PER_TURN) {
+            assert!(!world.is_due(socket), "a connection outstays its deadline");
+        }
+        let over = world.grace_ends.is_some_and(|end| end <= world.now);
+        assert!(!over || self.reactor.is_shut_down());
+    }
+
+    /// Something that counts has happened since; if not, the next alarm is later than this one.
+    fn check_progress(&mut self) {
+        let stats = self.reactor.stats();
+        let done = [
+            stats.accepted,
+            stats.open(),
+            stats.accept_errors,
+            stats.pauses,
+            stats.bytes.received,
+            stats.bytes.sent,
+            self.reactor.listening as u64,
+            u64::from(self.reactor.gate.is_open()),
+        ];
+        let now = self.world.borrow().now;
+        let is_due = self.reactor.alarm().is_some_and(|alarm| alarm <= now);
+        assert!(!is_due || done != self.done, "it spins");
+        self.done = done;
+    }
+
+    /// What holds after every step.
+    fn check(&self) {
+        let world = self.world.borrow();
+        let (reactor, alarm) = (&self.reactor, self.reactor.alarm());
+        let stats = reactor.stats();
+        let closed = |reason| world.closed.get(reason).copied().unwrap_or(0);
+        for (reason, count) in stats.closed() {
+            assert_eq!(count, closed(reason), "{reason}, in {stats}");
+        }
+        assert_eq!(stats.accepted, world.accepted);
+        assert_eq!(stats.accept_errors, world.failed_accepts);
+        assert_eq!(reactor.clients(), world.open.len());
+        assert!(reactor.clients() <= reactor.rules.capacity);
+        assert_eq!(reactor.slab.capacity(), self.room, "the table grew");
+        assert_eq!(stats.open(), reactor.clients() as u64);
+        for socket in world.open() {
+            let key = socket
+                .key
+                .expect("an open connection that is not registered");
+            let lost = socket.is_ready() && !world.ready.contains(&key);
+            // A FIN that was received stays ready, for a protocol that goes on sending.
+            let lost = lost && !(socket.fin_came && !socket.reset && socket.room == 0);
+            assert!(!lost, "a lost edge of key {key}");
+            assert!(!socket.held_back, "the end for key {key} is held back");
+            let due = world.due(socket);
+            assert!(
+                due.is_none() || alarm.is_some() && alarm <= due,
+                "no deadline for key {key}"
+            );
+        }
+        for (key, queue) in world.queues.iter().enumerate() {
+            self.check_queue(&world, key, queue);
+        }
+        let gone = world.open.is_empty() && world.queues.iter().all(|queue| queue.dropped);
+        assert_eq!(reactor.is_shut_down(), gone);
+        assert!(world.grace_ends.is_none() || alarm.is_some() || gone);
+        assert_eq!(reactor.report_at.is_some(), !world.rules.stats.is_zero());
+    }
+
+    /// A listener with peers in its queue is not forgotten.
+    fn check_queue(&self, world: &World<M>, key: usize, queue: &Queue) {
+        let (reactor, alarm) = (&self.reactor, self.reactor.alarm());
+        let is_full = reactor.clients() == reactor.rules.capacity;
+        let full = is_full && reactor.rules.full == Full::NewcomersWait;
+        let retries = reactor.gate.reopens_at().is_some();
+        let drains = alarm.is_some() && (world.are_shared || alarm <= queue.joinable_until);
+        let empties = world.grace_ends.is_some() && drains;
+        let waits = !queue.waiting.is_empty() && !queue.dropped;
+        let taken_care_of = world.ready.contains(&key) || full || retries || empties;
+        assert!(!waits || taken_care_of, "listener {key} is forgotten");
+    }
+
+    /// The faults end, every peer sends, reads and leaves: then all are served, and only the gate's
+    /// retry may take time. In the end it shuts down.
+    fn settle(&mut self) {
+        let mut world = self.world.borrow_mut();
+        world.accept_errors.clear();
+        (world.interrupts, world.poll_faults, world.cuts_receives) = (0, 0, false);
+        world.descriptors = usize::MAX;
+        for id in 0..world.sockets.len() {
+            let socket = &mut world.sockets[id];
+            socket.room = usize::MAX;
+            if !socket.fin {
+                socket.sent += 1;
+            }
+            socket.fin = true;
+            socket.reset |= M::STREAMS; // it would be sent to without an end
+            world.wake(id);
+        }
+        drop(world);
+        self.turn_until("every peer is served", |simulation| {
+            let world = simulation.world.borrow();
+            let waits = |queue: &Queue| !queue.waiting.is_empty() && !queue.dropped;
+            world.open().count() == 0 && !world.queues.iter().any(waits)
+        });
+        self.shut_down();
+        self.turn_until("it has shut down", |simulation| {
+            simulation.reactor.is_shut_down()
+        });
+        // A pause may be left to be over.
+        let later = self.world.borrow().now.after(Duration::from_secs(1));
+        self.world.borrow_mut().now = later;
+        self.turn(false);
+        let alarm = self.reactor.alarm();
+        assert_eq!(alarm, self.reactor.report_at, "an alarm after the end");
+    }
+
+    fn turn_until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
+        let start = self.world.borrow().now;
+        while !done(self) {
+            self.step += 1;
+            assert!(self.step < 2 * STEPS, "{what}, it was hoped");
+            let mut world = self.world.borrow_mut();
+            if world.ready.is_empty() {
+                let alarm = self.reactor.alarm().expect("it sleeps for ever");
+                world.now = world.now.max(alarm);
+                let waited = start.until(world.now);
+                assert!(
+                    waited <= Duration::from_millis(100),
+                    "{waited:?} until {what}"
+                );
+            }
+            drop(world);
+            self.turn(false);
+            self.check_time();
+            self.check();
+        }
+    }
+}

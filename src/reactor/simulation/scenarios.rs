@@ -1,0 +1,136 @@
+//! Particular cases, for hello.
+
+use super::*;
+use crate::protocol::hello::{Hello, Settings};
+
+/// A calm world with one listener or more, for so many connections.
+fn calm(listeners: usize, capacity: usize) -> Simulation<Hello> {
+    let settings = Settings::default();
+    let world = World::new(Random(0), settings.clone(), Rules::new(capacity), listeners);
+    Simulation::with(world, settings, false)
+}
+
+/// A hundred thousand silent clients whose time is over at the same moment are closed in runs, and
+/// whoever comes meanwhile is greeted in the very turn.
+#[test]
+fn many_who_expire_at_once_hold_up_nobody() {
+    const CLIENTS: usize = 100_000;
+    const EXPIRED_PER_TURN: usize = 256; // what others wait for, and so not whatever the code says
+    let mut simulation = calm(1, CLIENTS + 1);
+    for accepted in (0..CLIENTS).step_by(ACCEPTS_PER_TURN) {
+        assert_eq!(simulation.reactor.clients(), accepted);
+        (0..ACCEPTS_PER_TURN).for_each(|_| simulation.world.borrow_mut().arrive(0, 6));
+        simulation.turn(false);
+    }
+    let mut end = simulation
+        .world
+        .borrow()
+        .now
+        .after(Settings::default().timeout);
+    let mut turns = 0;
+    while simulation.reactor.stats().timed_out < CLIENTS as u64 {
+        // The time that each turn takes does not lead to more work in the next.
+        end = end.after(Duration::from_millis(1));
+        simulation.world.borrow_mut().now = end;
+        simulation.world.borrow_mut().arrive(0, 6);
+        simulation.turn(false);
+        turns += 1;
+        assert_eq!(
+            simulation.reactor.stats().timed_out,
+            (turns * EXPIRED_PER_TURN).min(CLIENTS) as u64
+        );
+        let world = simulation.world.borrow();
+        assert_eq!(
+            world.sockets[CLIENTS + turns - 1].past.sent,
+            6,
+            "a newcomer waits"
+        );
+    }
+    assert_eq!(turns, CLIENTS.div_ceil(EXPIRED_PER_TURN));
+    simulation.settle();
+}
+
+/// This process is stopped until the linger of everybody is over. All have much unread by then, and
+/// every second one's FIN is behind it: nobody of these is cut, and no turn is long.
+#[test]
+fn those_who_are_late_are_heard_in_turns() {
+    const CLIENTS: usize = 1000;
+    const UNREAD: usize = 150_000;
+    let mut simulation = calm(1, CLIENTS);
+    (0..CLIENTS).for_each(|_| simulation.world.borrow_mut().arrive(0, 1000));
+    while simulation.reactor.clients() < CLIENTS {
+        simulation.turn(false);
+    }
+    let send = |simulation: &Simulation<Hello>, n, fin: fn(usize) -> bool| {
+        let world = &mut *simulation.world.borrow_mut();
+        for id in 0..CLIENTS {
+            world.sockets[id].sent += n;
+            world.sockets[id].fin = fin(id);
+            world.wake(id);
+        }
+    };
+    send(&simulation, 10, |_| false);
+    simulation.turn(false);
+    send(&simulation, UNREAD, |id| id % 2 == 0);
+    let mut world = simulation.world.borrow_mut();
+    let linger = world.rules.linger;
+    world.now = world.now.after(linger);
+    world.ready.clear(); // none of it is reported in time
+    drop(world);
+    while simulation.reactor.clients() > 0 {
+        simulation.turn(false);
+        let late = simulation.world.borrow().late;
+        let heard = late >= UNREAD.min(simulation.reactor.clients());
+        assert!(heard && late < (1 << 20) + UNREAD, "{late} bytes in a turn");
+    }
+    let stats = simulation.reactor.stats();
+    assert_eq!(
+        [stats.ended(Hello::ECHOED), stats.lingering_cut],
+        [500, 500]
+    );
+    simulation.settle();
+}
+
+/// A listener that nobody can reach any more ends the server, not before all are accepted who could.
+#[test]
+fn a_listener_that_was_shut_down_is_fatal_when_its_queue_is_empty() {
+    let Simulation {
+        world, mut reactor, ..
+    } = calm(2, 100);
+    (0..20).for_each(|_| world.borrow_mut().arrive(1, 6));
+    let mut turn = |key| {
+        let event = Event { key, fin: key == 1 };
+        let ended = reactor.handle([event].into_iter(), Moment::START);
+        (reactor.clients(), ended.map_err(|e| e.to_string()))
+    };
+    assert_eq!(turn(1), (16, Ok(())));
+    assert_eq!(turn(0), (16, Ok(())));
+    let ended = Err("cannot accept on listener 1: it was shut down".to_owned());
+    assert_eq!(turn(1), (20, ended));
+    world.borrow_mut().grace_ends = Some(Moment::START); // that is the end of all of them
+}
+
+/// With less room than clients, the listeners have their turns.
+#[test]
+fn no_listener_starves() {
+    for capacity in [1, 2, 3, 20] {
+        let mut simulation = calm(3, capacity);
+        (0..100).for_each(|_| simulation.world.borrow_mut().arrive(0, 6));
+        simulation.turn(false);
+        let lone = 100;
+        simulation.world.borrow_mut().arrive(2, 6);
+        for departures in 0.. {
+            assert!(departures <= 2, "with room for {capacity}");
+            (0..4).for_each(|_| simulation.turn(false));
+            assert!(simulation.world.borrow().ready.is_empty(), "it spins");
+            let mut world = simulation.world.borrow_mut();
+            if world.sockets[lone].past.sent > 0 {
+                break;
+            }
+            let leaving = *world.open.first().unwrap();
+            world.sockets[leaving].fin = true;
+            world.wake(leaving);
+        }
+        simulation.settle();
+    }
+}

@@ -1,0 +1,287 @@
+//! The world: peers, their sockets and queues, and the promises that were made to them.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+
+use mio::Interest;
+
+use super::super::models::{Model, Owes, Past, Random};
+use super::super::{Full, Moment, Rules};
+
+/// One connection, as its peer and the kernel see it.
+#[derive(Default)]
+pub(super) struct Socket {
+    /// What the peer did: bytes sent, and whether its FIN or its reset followed.
+    pub(super) sent: usize,
+    pub(super) fin: bool,
+    pub(super) reset: bool,
+    /// What the kernel would take from the server now.
+    pub(super) room: usize,
+    /// What the server did.
+    pub(super) past: Past,
+    pub(super) discarded: usize,
+    pub(super) accepted_at: Option<Moment>,
+    pub(super) moved_at: Option<Moment>,
+    pub(super) driven_at: Option<Moment>,
+    /// Whether a receive brought the peer's FIN.
+    pub(super) fin_came: bool,
+    pub(super) half_closed_at: Option<Moment>,
+    /// Whether the kernel may hold the end of what was sent back for what follows.
+    pub(super) held_back: bool,
+    pub(super) key: Option<usize>,
+    pub(super) interest: Option<Interest>,
+    pub(super) last: Last,
+    pub(super) closed: bool,
+}
+
+/// How the server's last call for a socket turned out, if that can be the end of it.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Last {
+    #[default]
+    Fine,
+    Fin,
+    Reset,
+    Fault,
+}
+
+impl Socket {
+    pub(super) fn unread(&self) -> usize {
+        self.sent - self.past.received - self.discarded
+    }
+
+    pub(super) fn is_readable(&self) -> bool {
+        self.unread() > 0 || self.fin || self.reset
+    }
+
+    fn is_writable(&self) -> bool {
+        self.room > 0 || self.reset
+    }
+
+    /// Whether epoll would report it, for what it is registered for. A reset is reported always.
+    pub(super) fn is_ready(&self) -> bool {
+        self.reset
+            || self.interest.is_some_and(|interest| {
+                interest.is_readable() && self.is_readable()
+                    || interest.is_writable() && self.is_writable()
+            })
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Queue {
+    pub(super) waiting: VecDeque<usize>,
+    /// Until when somebody may join, once that is limited.
+    pub(super) joinable_until: Option<Moment>,
+    pub(super) dropped: bool,
+}
+
+impl Queue {
+    pub(super) fn is_joinable(&self, now: Moment) -> bool {
+        !self.dropped && self.joinable_until.is_none_or(|until| now < until)
+    }
+}
+
+pub(super) struct World<M: Model> {
+    pub(super) random: Random,
+    pub(super) shared: M::Shared,
+    pub(super) rules: Rules,
+    pub(super) now: Moment,
+    pub(super) grace_ends: Option<Moment>,
+    pub(super) sockets: Vec<Socket>,
+    /// Those of them that the server has accepted and not closed.
+    pub(super) open: BTreeSet<usize>,
+    /// The listeners' queues, and whether other processes have them, too.
+    pub(super) queues: Vec<Queue>,
+    pub(super) are_shared: bool,
+    /// epoll's list of what is ready, in order; and what of it was reported in this turn.
+    pub(super) ready: Vec<usize>,
+    pub(super) reported: BTreeSet<usize>,
+    pub(super) keys: BTreeMap<usize, usize>,
+    /// Faults at hand: the next errors of accept4, and how often the others come, one in so many.
+    pub(super) accept_errors: Vec<i32>,
+    pub(super) interrupts: usize,
+    pub(super) cuts_receives: bool,
+    pub(super) poll_faults: usize,
+    pub(super) descriptors: usize,
+    /// Whether something was to be had neither from accept4 nor from epoll_ctl, and no descriptor has
+    /// come free since.
+    pub(super) shortage: bool,
+    /// Whose time was over when they were driven in this turn, and how many bytes came from them; and
+    /// how many were moved each way for the others.
+    pub(super) overdue: BTreeSet<usize>,
+    pub(super) late: usize,
+    pub(super) received: usize,
+    pub(super) given: usize,
+    pub(super) accepted: u64,
+    pub(super) failed_accepts: u64,
+    pub(super) closed: BTreeMap<&'static str, u64>,
+}
+
+impl<M: Model> World<M> {
+    pub(super) fn new(random: Random, shared: M::Shared, rules: Rules, listeners: usize) -> Self {
+        Self {
+            random,
+            shared,
+            rules,
+            now: Moment::START,
+            grace_ends: None,
+            sockets: vec![],
+            open: BTreeSet::new(),
+            queues: (0..listeners).map(|_| Queue::default()).collect(),
+            are_shared: false,
+            ready: vec![],
+            reported: BTreeSet::new(),
+            keys: BTreeMap::new(),
+            accept_errors: vec![],
+            interrupts: 0,
+            cuts_receives: true,
+            poll_faults: 0,
+            descriptors: usize::MAX,
+            shortage: false,
+            overdue: BTreeSet::new(),
+            late: 0,
+            received: 0,
+            given: 0,
+            accepted: 0,
+            failed_accepts: 0,
+            closed: BTreeMap::new(),
+        }
+    }
+
+    /// A peer connects, and the kernel would take so many bytes for it.
+    pub(super) fn arrive(&mut self, index: usize, room: usize) {
+        let id = self.sockets.len();
+        self.queues[index].waiting.push_back(id);
+        self.report(index);
+        self.sockets.push(Socket {
+            room,
+            past: Past {
+                id,
+                ..Past::default()
+            },
+            ..Socket::default()
+        });
+    }
+
+    /// Whether its socket may have more than a receive that came back short.
+    pub(super) fn hides(&self, id: usize) -> bool {
+        id % 5 == 4
+    }
+
+    pub(super) fn owes(&self, id: usize) -> Owes {
+        M::owes(&self.shared, &self.sockets[id].past)
+    }
+
+    pub(super) fn due(&self, socket: &Socket) -> Option<Moment> {
+        let (since, wait) = match socket.half_closed_at {
+            Some(at) => (Some(at), self.rules.linger),
+            None => match M::wait(&self.shared) {
+                (wait, true) => (socket.moved_at.or(socket.accepted_at), wait),
+                (wait, false) => (socket.accepted_at, wait),
+            },
+        };
+        Some(since?.after(wait)).filter(|_| !wait.is_zero())
+    }
+
+    pub(super) fn open(&self) -> impl Iterator<Item = &Socket> {
+        self.open.iter().map(|id| &self.sockets[*id])
+    }
+
+    pub(super) fn report(&mut self, key: usize) {
+        if !self.ready.contains(&key) {
+            self.ready.push(key);
+        }
+    }
+
+    pub(super) fn fault(&mut self, one_in: usize) -> bool {
+        one_in > 0 && self.random.one_in(one_in)
+    }
+
+    /// Something new happened to the socket: an edge, if it is registered for that.
+    pub(super) fn wake(&mut self, id: usize) {
+        let socket = &self.sockets[id];
+        if let Some(key) = socket.key.filter(|_| socket.is_ready()) {
+            self.report(key);
+        }
+    }
+
+    pub(super) fn watch(&mut self, key: usize, id: usize, interest: Interest) -> io::Result<()> {
+        if self.fault(self.poll_faults) {
+            self.shortage = true;
+            self.sockets[id].last = Last::Fault;
+            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+        }
+        self.sockets[id].key = Some(key);
+        self.sockets[id].interest = Some(interest);
+        self.keys.insert(key, id);
+        self.wake(id);
+        Ok(())
+    }
+
+    /// What every call on a socket may meet.
+    pub(super) fn call(&mut self, id: usize) -> io::Result<()> {
+        assert!(!self.sockets[id].closed);
+        self.is_late(id);
+        self.sockets[id].driven_at = Some(self.now);
+        if self.fault(self.interrupts) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        if self.sockets[id].reset {
+            self.sockets[id].last = Last::Reset;
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_due(&self, socket: &Socket) -> bool {
+        self.due(socket).is_some_and(|due| due <= self.now)
+    }
+
+    /// Whether it is driven though its time is over, or was when that began.
+    pub(super) fn is_late(&mut self, id: usize) -> bool {
+        if self.is_due(&self.sockets[id]) {
+            self.overdue.insert(id);
+        }
+        self.overdue.contains(&id)
+    }
+
+    /// Whether what it is closed for the want of is here, and nobody has looked.
+    fn is_unheard(&self, id: usize) -> bool {
+        let socket = &self.sockets[id];
+        let is_here = match self.owes(id) {
+            Owes::Receive => socket.is_readable(),
+            Owes::Close(_) => socket.fin && socket.unread() == 0,
+            Owes::Byte(_) => socket.room > 0,
+        };
+        is_here && self.interrupts == 0 && socket.driven_at != Some(self.now)
+    }
+
+    /// Why the server had to close the socket; it must not without a reason.
+    pub(super) fn reason(&self, id: usize) -> &'static str {
+        let (socket, owes) = (&self.sockets[id], self.owes(id));
+        let ended = match owes {
+            Owes::Close(end) => Some(M::ENDS[usize::from(end.0)]),
+            Owes::Byte(_) | Owes::Receive => None,
+        };
+        let lingers = socket.half_closed_at.is_some();
+        let is_due = self.is_due(socket);
+        let is_over = self.grace_ends.is_some_and(|end| end <= self.now);
+        let is_too_many =
+            self.rules.full == Full::OldestLeaves && self.open.len() > self.rules.capacity;
+        match (socket.last, ended) {
+            (Last::Reset, _) => "reset",
+            (Last::Fault, _) => "failed",
+            (Last::Fin, Some(end)) => end,
+            (Last::Fin, None) if owes == Owes::Receive => "left early",
+            (_, Some(end)) if lingers && self.rules.linger.is_zero() => end,
+            _ if is_too_many => "made room",
+            _ if is_due && !is_over && self.is_unheard(id) => {
+                panic!("connection {id} is closed unheard")
+            }
+            _ if is_due && !lingers => "timed out",
+            _ if is_due || is_over && lingers => "lingering cut",
+            _ if is_over => "shut down",
+            _ => panic!("connection {id} was closed without a reason"),
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! What the reactor needs of the system, and what the system tells it.
+
+use std::fmt::Display;
+use std::io;
+use std::time::Duration;
+
+use mio::Interest;
+
+use super::calls::Stream;
+
+/// What the reactor decides over: real sockets, or invented ones. All of it returns at once.
+pub trait System {
+    /// Where peers arrive. Its name is for the log.
+    type Listener: Display;
+    /// A peer's socket. Dropping it closes it.
+    type Stream: Stream;
+    /// A peer's address, for the log.
+    type Peer: Display;
+
+    /// Takes one connection off the listener's queue, as accept4(2).
+    fn accept(&mut self, listener: &Self::Listener) -> io::Result<(Self::Stream, Self::Peer)>;
+
+    /// Lets no newcomer into the listener's queue. The peers in it stay, and a peer whose handshake is
+    /// under way may still join for the time that is returned. `None`: the queue stays open, because
+    /// others may have it, too, who will serve the newcomers.
+    fn close_queue(&mut self, listener: &Self::Listener) -> io::Result<Option<Duration>>;
+
+    /// Reports the listener no more; it is dropped next.
+    fn forget(&mut self, listener: &Self::Listener);
+
+    /// Reports the listener at once if connections wait in its queue, and else when one arrives.
+    fn rearm(&mut self, key: usize, listener: &Self::Listener) -> io::Result<()>;
+
+    /// Reports the stream, under `key` and as an edge, whenever it becomes ready, and at once if it
+    /// is. Dropping the stream ends that.
+    fn register(&mut self, key: usize, stream: &Self::Stream, interest: Interest)
+    -> io::Result<()>;
+
+    /// The same for a stream that is registered already.
+    fn reregister(
+        &mut self,
+        key: usize,
+        stream: &Self::Stream,
+        interest: Interest,
+    ) -> io::Result<()>;
+}
+
+/// Something that the system reports.
+#[derive(Clone, Copy, Debug)]
+pub struct Event {
+    /// Of which listener or stream, as it was registered.
+    pub key: usize,
+    /// Of a stream: the peer's FIN is said to be here, or urgent data, so there may be more behind a
+    /// receive that comes back short. Only a hint: a receive decides. Of a listener: somebody has shut
+    /// it down, so nobody can join its queue any more.
+    pub fin: bool,
+}

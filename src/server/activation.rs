@@ -1,0 +1,49 @@
+//! Sockets that a service manager passes in (sd_listen_fds(3)): it keeps them open while no server
+//! runs, so a restart loses nobody.
+
+use std::env;
+use std::io;
+
+use listenfd::ListenFd;
+use socket2::Socket;
+
+use crate::error::invalid;
+
+/// Their number, from descriptor 3 on, and for which process they are.
+const COUNT: &str = "LISTEN_FDS";
+const PROCESS: &str = "LISTEN_PID";
+
+/// The sockets that were passed to this process, which takes them once: the variables are gone then.
+///
+/// # Errors
+/// One line: a number that is none, or a descriptor that is no stream socket, TCP or Unix.
+pub(crate) fn sockets() -> io::Result<Vec<Socket>> {
+    let [Some(count), Some(process)] = [COUNT, PROCESS].map(env::var_os) else {
+        return Ok(Vec::new());
+    };
+    if process.to_str() != Some(&std::process::id().to_string()) {
+        return Ok(Vec::new());
+    }
+    // More than a process has descriptors would be taken for so much memory.
+    let count = count.to_string_lossy();
+    let checked = count.parse::<u16>();
+    checked.map_err(|e| invalid(format!("{COUNT}={count}: {e}")))?;
+    let mut passed = ListenFd::from_env();
+    (0..passed.len())
+        .map(|i| {
+            let tcp = passed.take_tcp_listener(i);
+            let tcp = tcp.map(|listener| listener.map(Socket::from));
+            let socket = tcp.or_else(|_| {
+                let unix = passed.take_unix_listener(i);
+                unix.map(|listener| listener.map(Socket::from))
+            });
+            let why = || invalid(format!("{} is no stream socket, TCP or Unix", name(i)));
+            socket.ok().flatten().ok_or_else(why)
+        })
+        .collect()
+}
+
+/// What to call the `i`th of them in an error.
+pub(crate) fn name(i: usize) -> String {
+    format!("descriptor {} of {COUNT}", 3 + i)
+}

@@ -1,0 +1,276 @@
+//! A listening socket: how it is made, how it accepts, what it leaves behind.
+
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+use std::thread::sleep;
+use std::time::Duration;
+
+use libc::c_int;
+use mio::event::Source;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use socket2::{Domain, SockAddr, SockFilter, Socket, Type};
+
+use super::address::{Address, LocalAddr};
+use super::limits::sysctl;
+use crate::error::explain;
+
+/// One listening socket, TCP or Unix: a stream socket is all that the server needs to know.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    socket: Socket,
+    local_addr: LocalAddr,
+    origin: Origin,
+}
+
+#[derive(Debug)]
+enum Origin {
+    /// This process made it. Device and inode of a Unix socket's file, to remove ours and nobody
+    /// else's in the end.
+    Bound(Option<(u64, u64)>),
+    /// A service manager made it and keeps it, with the queue, for the process after this one.
+    Inherited,
+}
+
+impl Listener {
+    /// Listens on `address`. A name is bound at the first of its addresses that can be bound.
+    ///
+    /// # Errors
+    /// One line that names the address and the reason: it does not resolve, it is in use, it is
+    /// not ours, the port needs privileges, the path is too long or is no socket, ...
+    pub(crate) fn bind(address: &Address, backlog: u32, reuse_port: bool) -> io::Result<Self> {
+        let bound = match address {
+            Address::Tcp { host, port } => Self::bind_tcp(host, *port, backlog, reuse_port),
+            Address::Unix(path) => Self::bind_unix(path, backlog),
+        };
+        bound.map_err(|e| explain(format!("cannot listen on {address}"), &e))
+    }
+
+    fn bind_tcp(host: &str, port: u16, backlog: u32, reuse_port: bool) -> io::Result<Self> {
+        let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for address in (host, port).to_socket_addrs()? {
+            match Self::listen_tcp(address, backlog, reuse_port) {
+                Ok(listener) => return Ok(listener),
+                Err(e) => failed = e,
+            }
+        }
+        Err(failed)
+    }
+
+    fn listen_tcp(address: SocketAddr, backlog: u32, reuse_port: bool) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        if address.ip().is_ipv6() && address.ip().is_unspecified() {
+            // Dual-stack whatever net.ipv6.bindv6only says: `[::]` means everybody.
+            socket.set_only_v6(false)?;
+        }
+        // The server is the side that sends FIN first, so its port is full of TIME_WAIT when it
+        // restarts; without this, bind(2) refuses it for a minute.
+        socket.set_reuse_address(true)?;
+        if reuse_port {
+            socket.set_reuse_port(true)?;
+        }
+        socket.bind(&address.into())?;
+        listen(&socket, backlog)?;
+        let local = socket.local_addr()?.as_socket().unwrap_or(address);
+        Ok(Self::new(
+            socket,
+            LocalAddr::Tcp(local),
+            Origin::Bound(None),
+        ))
+    }
+
+    fn bind_unix(path: &Path, backlog: u32) -> io::Result<Self> {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        let address = SockAddr::unix(path)?;
+        let _until_it_listens = lock(path)?;
+        match socket.bind(&address) {
+            Err(e) if e.kind() == io::ErrorKind::AddrInUse && is_stale(path) => {
+                std::fs::remove_file(path)?;
+                socket.bind(&address)?;
+            }
+            bound => bound?,
+        }
+        listen(&socket, backlog)?;
+        let file = std::fs::symlink_metadata(path)?;
+        let ours = Origin::Bound(Some((file.dev(), file.ino())));
+        Ok(Self::new(socket, LocalAddr::Unix(path.to_owned()), ours))
+    }
+
+    /// Takes a socket over that somebody else has bound, and made listen with a backlog of his.
+    ///
+    /// # Errors
+    /// In words: it does not listen, or its address is of another kind than ours.
+    pub(crate) fn inherit(socket: Socket) -> io::Result<Self> {
+        if !socket.is_listener()? {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "it does not listen (in a systemd socket unit: ListenStream=, Accept=no)",
+            ));
+        }
+        socket.set_nonblocking(true)?;
+        // Whoever else has the socket can take that back, and accept4 would wait; not for long, then.
+        socket.set_read_timeout(Some(Duration::from_millis(1)))?;
+        let local_addr = LocalAddr::of(&socket.local_addr()?)
+            .ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))?;
+        Ok(Self::new(socket, local_addr, Origin::Inherited))
+    }
+
+    fn new(socket: Socket, local_addr: LocalAddr, origin: Origin) -> Self {
+        if let LocalAddr::Tcp(_) = local_addr {
+            // The clients' sockets inherit it, if it comes after listen(2): a message is acknowledged
+            // by its echo, which follows at once, and not by a segment of its own before that. Of
+            // what comes while we linger, every second full segment is acknowledged all the same,
+            // and the last within 40 ms. It is a saving and no more, so it may fail.
+            let _ = socket.set_tcp_quickack(false);
+        }
+        Self {
+            socket,
+            local_addr,
+            origin,
+        }
+    }
+
+    /// The address it is bound to.
+    pub(crate) fn local_addr(&self) -> &LocalAddr {
+        &self.local_addr
+    }
+
+    /// Takes one connection off the queue, non-blocking and close-on-exec from its first moment
+    /// on: accept4(2) saves the three calls that would set that afterwards.
+    pub(crate) fn accept(&self) -> io::Result<(Socket, SockAddr)> {
+        self.socket
+            .accept4(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC)
+    }
+
+    /// Asks for an edge whenever a connection arrives, and for one now if some are waiting.
+    pub(crate) fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
+        SourceFd(&self.socket.as_raw_fd()).register(registry, token, Interest::READABLE)
+    }
+
+    /// Asks for the edge anew: if connections are waiting, it comes at the next poll.
+    ///
+    /// This is what `EPOLL_CTL_MOD` does (it polls the file and queues it if it is ready), and it
+    /// makes every early end of a run of accepts safe.
+    pub(crate) fn rearm(&self, registry: &Registry, token: Token) -> io::Result<()> {
+        SourceFd(&self.socket.as_raw_fd()).reregister(registry, token, Interest::READABLE)
+    }
+
+    /// Asks for no more edges, before it is dropped: that alone would not do where others have the
+    /// socket, too, and it does everywhere else.
+    pub(crate) fn deregister(&self, registry: &Registry) -> io::Result<()> {
+        match self.origin {
+            Origin::Inherited => SourceFd(&self.socket.as_raw_fd()).deregister(registry),
+            Origin::Bound(_) => Ok(()),
+        }
+    }
+
+    /// Lets nobody new into the queue, and says how long those may take to join it whose handshake
+    /// is under way: they believe to be connected as soon as they have seen our SYN-ACK, and closing
+    /// the listener before their ACK has come would reset them.
+    ///
+    /// So newcomers' SYNs are dropped and nothing else is; what such a client sends again a second
+    /// later is refused, or meets our successor, or another process on this port. A Unix socket has
+    /// no handshake, and listen(2) with 0 will do: the kernel takes one more while the queue is
+    /// empty, as it compares before it counts, and refuses the rest. (It would drop ACKs, too.)
+    ///
+    /// `None`: the queue may not be ours alone, and has to stay as it is.
+    pub(crate) fn close_queue(&self) -> io::Result<Option<Duration>> {
+        if let Origin::Inherited = self.origin {
+            return Ok(None);
+        }
+        let handshake = match &self.local_addr {
+            LocalAddr::Tcp(address) if address.ip().is_loopback() => Some(HANDSHAKE_ON_LOOPBACK),
+            LocalAddr::Tcp(_) => Some(HANDSHAKE),
+            LocalAddr::Unix(_) => None,
+        };
+        if handshake.is_some() && self.socket.attach_filter(&DROP_SYN).is_ok() {
+            return Ok(handshake);
+        }
+        self.socket.listen(0)?;
+        Ok(Some(Duration::ZERO))
+    }
+}
+
+/// How long a handshake may take: a round trip to anywhere on Earth, by cable.
+const HANDSHAKE: Duration = Duration::from_millis(500);
+
+/// The same within one kernel: its part for one packet, which is never put off, and some more for a
+/// virtual machine whose core is away for a moment.
+const HANDSHAKE_ON_LOOPBACK: Duration = Duration::from_millis(5);
+
+/// A socket filter (bpf(4) in its classic form) over the TCP header, whose byte 13 has the flags.
+const DROP_SYN: [SockFilter; 5] = {
+    let [load_byte, and, jump_if_equal, return_] = [0x30, 0x54, 0x15, 0x06];
+    let (syn, ack) = (0x02, 0x10);
+    [
+        SockFilter::new(load_byte, 0, 0, 13),
+        SockFilter::new(and, 0, 0, syn | ack),
+        SockFilter::new(jump_if_equal, 0, 1, syn),
+        SockFilter::new(return_, 0, 0, 0),        // drop it
+        SockFilter::new(return_, 0, 0, u32::MAX), // take all of it
+    ]
+};
+
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.local_addr.fmt(f)
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let (LocalAddr::Unix(path), Origin::Bound(Some(ours))) = (&self.local_addr, &self.origin)
+        {
+            let file = std::fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()));
+            if file.is_ok_and(|there| there == *ours) {
+                let _ = std::fs::remove_file(path);
+            }
+        }
+    }
+}
+
+/// Non-blocking, or a connection that is reset between its edge and our accept4 would block us.
+fn listen(socket: &Socket, backlog: u32) -> io::Result<()> {
+    socket.set_nonblocking(true)?;
+    socket.listen(c_int::try_from(backlog).unwrap_or(c_int::MAX))
+}
+
+/// Lets one server at a time see what is at `path` and replace it if it is stale: a socket that is
+/// bound and not yet listening refuses connections like one that is left over. The lock is a name in
+/// the abstract namespace, which is gone with its holder. Waits up to a second for it.
+fn lock(path: &Path) -> io::Result<Socket> {
+    let mut hasher = DefaultHasher::new();
+    std::path::absolute(path)?.hash(&mut hasher);
+    let name = SockAddr::unix(format!("\0hello-echo-{:016x}", hasher.finish()))?;
+    let lock = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
+    for _ in 0..1000 {
+        match lock.bind(&name) {
+            Err(e) if e.kind() == io::ErrorKind::AddrInUse => sleep(Duration::from_millis(1)),
+            bound => return bound.map(|()| lock),
+        }
+    }
+    lock.bind(&name).map(|()| lock)
+}
+
+/// Whether `path` is a Unix socket that nobody listens on: what a killed server leaves behind.
+fn is_stale(path: &Path) -> bool {
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+    let probe = || {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        // A blocking connect(2) waits while the backlog of a busy server is full.
+        socket.set_nonblocking(true)?;
+        socket.connect(&SockAddr::unix(path)?)
+    };
+    is_socket && probe().is_err_and(|e: io::Error| e.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+/// What the kernel makes of a backlog: listen(2) clamps it to `net.core.somaxconn`, silently.
+pub(crate) fn effective_backlog(backlog: u32) -> u32 {
+    let somaxconn = sysctl("net.core.somaxconn").and_then(|most| u32::try_from(most).ok());
+    backlog.min(somaxconn.unwrap_or(u32::MAX))
+}

@@ -1,0 +1,108 @@
+//! The metrics: the [`Stats`] as Prometheus reads them (text format 0.0.4), and the reactor that serves
+//! them.
+//!
+//! Without a library for the text: those there are keep registries of counters of their own, and bring
+//! 14 crates or more. The page needs numbers, and labels without escapes.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use log::info;
+use mio::Registry;
+
+use super::address::LocalAddr;
+use super::bind::reactor;
+use super::config::Config;
+use super::guest::Guest;
+use super::handle::Published;
+use super::listener::Listener;
+use crate::protocol::scrape::{PATH, Page, Scrape};
+use crate::reactor::{Full, Rules, Stats};
+
+/// Log lines that were dropped, because nobody read them or there was no room. The program that writes
+/// this process's log counts them here. They are a metric.
+pub static DROPPED_LOG_LINES: AtomicU64 = AtomicU64::new(0);
+
+/// Scrapes under way at once. A new one replaces the oldest, so a slow scraper cannot block the
+/// others.
+const SCRAPES: usize = 16;
+
+/// The number of their reactor.
+const NUMBER: usize = 1;
+
+/// The reactor that serves the metrics, if they are asked for.
+pub(super) fn guest(
+    config: &Config,
+    registry: &Arc<Registry>,
+    published: &Published,
+) -> io::Result<Option<Box<dyn Guest>>> {
+    let Some(address) = &config.metrics else {
+        return Ok(None);
+    };
+    let listener = Listener::bind(address, config.backlog, false)?;
+    match listener.local_addr() {
+        LocalAddr::Tcp(address) => info!("metrics at http://{address}{PATH}"),
+        LocalAddr::Unix(_) => info!("metrics on {listener}, at {PATH}"),
+    }
+    let published = published.clone();
+    let page: Page = Box::new(move || page(&published.get()));
+    let rules = Rules {
+        full: Full::OldestLeaves,
+        ..Rules::new(SCRAPES)
+    };
+    let reactor = reactor::<Scrape>(registry, NUMBER, vec![listener], page, rules)?;
+    Ok(Some(Box::new(reactor)))
+}
+
+/// The page, as it is sent.
+fn page(stats: &Stats) -> String {
+    let closed = stats.closed().map(|(reason, count)| {
+        let reason = reason.replace(' ', "_");
+        format!("hello_echo_connections_closed_total{{reason=\"{reason}\"}} {count}\n")
+    });
+    format!(
+        "\
+# HELP hello_echo_connections_open Clients that are connected.
+# TYPE hello_echo_connections_open gauge
+hello_echo_connections_open {open}
+# HELP hello_echo_connections_max Clients there can be at once; others wait.
+# TYPE hello_echo_connections_max gauge
+hello_echo_connections_max {max}
+# HELP hello_echo_connections_accepted_total Clients that were accepted.
+# TYPE hello_echo_connections_accepted_total counter
+hello_echo_connections_accepted_total {accepted}
+# HELP hello_echo_connections_closed_total Clients that are done, by what became of them.
+# TYPE hello_echo_connections_closed_total counter
+{closed}\
+# HELP hello_echo_received_bytes_total Bytes that clients sent.
+# TYPE hello_echo_received_bytes_total counter
+hello_echo_received_bytes_total {received}
+# HELP hello_echo_sent_bytes_total Bytes that clients were sent.
+# TYPE hello_echo_sent_bytes_total counter
+hello_echo_sent_bytes_total {sent}
+# HELP hello_echo_accept_errors_total Failures to accept a connection.
+# TYPE hello_echo_accept_errors_total counter
+hello_echo_accept_errors_total {accept_errors}
+# HELP hello_echo_accept_pauses_total Pauses in accepting, for want of a resource.
+# TYPE hello_echo_accept_pauses_total counter
+hello_echo_accept_pauses_total {pauses}
+# HELP hello_echo_log_lines_dropped_total Log lines without a reader or room.
+# TYPE hello_echo_log_lines_dropped_total counter
+hello_echo_log_lines_dropped_total {dropped}
+# HELP hello_echo_build_info The version that runs; always 1.
+# TYPE hello_echo_build_info gauge
+hello_echo_build_info{{version=\"{version}\"}} 1
+",
+        open = stats.open(),
+        max = stats.capacity,
+        accepted = stats.accepted,
+        closed = closed.collect::<String>(),
+        received = stats.bytes.received,
+        sent = stats.bytes.sent,
+        accept_errors = stats.accept_errors,
+        pauses = stats.pauses,
+        dropped = DROPPED_LOG_LINES.load(Ordering::Relaxed),
+        version = env!("CARGO_PKG_VERSION"),
+    )
+}

@@ -1,0 +1,335 @@
+//! The server: reactors over real sockets, and the poll that tells them what is ready.
+
+#[cfg(feature = "activation")]
+mod activation;
+pub(crate) mod address;
+mod bind;
+pub(crate) mod config;
+mod guest;
+mod handle;
+pub(crate) mod limits;
+mod listener;
+#[cfg(feature = "metrics")]
+pub(crate) mod metrics;
+mod notify;
+#[cfg(feature = "cli")]
+pub(crate) mod signals;
+pub(crate) mod sockets;
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Poll, Registry};
+
+use crate::error::explain;
+use crate::protocol::Protocol;
+use crate::protocol::hello::Hello;
+use crate::reactor::{Moment, Reactor, Stats};
+use address::LocalAddr;
+use guest::{Guest, local_addrs};
+use handle::Published;
+use notify::Manager;
+use sockets::Sockets;
+
+pub use handle::Handle;
+
+/// Events taken from one poll. More wait in the kernel for the next, in order.
+const EVENTS_PER_TURN: usize = 256;
+
+/// The memory rule: what an idle client of hello takes of the table, in bytes.
+const _: () = assert!(
+    Reactor::<Sockets, Hello>::ENTRY_BYTES <= 40,
+    "an idle client costs more than 40 bytes"
+);
+
+/// A server of the protocol `P`, bound and listening. Nothing happens until it is [run](Self::run) or
+/// [turned](Self::turn).
+///
+/// To have it in a loop of one's own (epoll, tokio's `AsyncFd`, GLib), poll its descriptor, which is
+/// readable when there is something to do, and [turn](Self::turn) it then, or when its
+/// [alarm](Self::alarm) is over. Edges are enough:
+///
+/// ```
+/// use std::os::fd::{AsFd, AsRawFd};
+/// use std::time::{Duration, Instant};
+///
+/// use hello_echo::{Config, LocalAddr, Server, hello::Settings};
+/// use mio::{Events, Interest, Poll, Token, unix::SourceFd};
+///
+/// let mut config = Config::default();
+/// config.listen = vec!["127.0.0.1:0".parse()?];
+/// let mut server: Server = Server::bind(&config, Settings::default())?;
+/// let LocalAddr::Tcp(address) = server.local_addrs()[0].clone() else { unreachable!() };
+/// let client = std::thread::spawn(move || {
+///     let mut client = std::net::TcpStream::connect(address)?;
+///     std::io::copy(&mut "hi".as_bytes(), &mut client)?;
+///     client.shutdown(std::net::Shutdown::Write)?;
+///     std::io::read_to_string(client)
+/// });
+///
+/// let (mut outer, mut events) = (Poll::new()?, Events::with_capacity(8));
+/// let inner = server.as_fd().as_raw_fd();
+/// outer.registry().register(&mut SourceFd(&inner), Token(0), Interest::READABLE)?;
+/// while server.stats().closed().all(|(_, count)| count == 0) {
+///     let alarm = server.alarm().map(|at| at.saturating_duration_since(Instant::now()));
+///     outer.poll(&mut events, alarm)?; // and whatever else the loop waits for
+///     server.turn(Some(Duration::ZERO))?;
+/// }
+/// assert_eq!(client.join().expect("it does not panic")?, "hello\nhi");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Server<P: Protocol = Hello> {
+    poll: Poll,
+    registry: Arc<Registry>,
+    events: Events,
+    reactor: Reactor<Sockets, P>,
+    guests: Vec<Box<dyn Guest>>,
+    /// Served until the others are done, and not waited for.
+    metrics: Option<Box<dyn Guest>>,
+    handle: Option<Handle>,
+    published: Published,
+    #[cfg(feature = "cli")]
+    signals: Option<signals::Signals>,
+    manager: Option<Manager>,
+    /// Whether the last poll had as many events as it may have: there may be more.
+    is_batch_full: bool,
+    /// Connections that all reactors had closed by the end of the last turn.
+    closed: u64,
+    /// Connections that there could be beyond those that all reactors together may have.
+    spare: usize,
+    start: Instant,
+}
+
+impl<P: Protocol> Server<P> {
+    /// What shuts this server down, or asks for its stats, from elsewhere.
+    ///
+    /// # Errors
+    /// No descriptor is left for what wakes the poll.
+    pub fn handle(&mut self) -> io::Result<Handle> {
+        if let Some(handle) = &self.handle {
+            return Ok(handle.clone());
+        }
+        let handle = Handle::new(&self.registry, self.published.clone());
+        let handle = handle.map_err(|e| explain("cannot make a handle", &e))?;
+        self.published.set(self.reactor.stats());
+        self.handle = Some(handle.clone());
+        Ok(handle)
+    }
+
+    /// Catches this process's signals from here on: SIGTERM and SIGINT
+    /// [shut down](Self::shut_down), and the second of them, if it comes 5 ms later or more, ends the
+    /// process at once, with 143 or 130; SIGUSR1 logs the [stats](Self::stats); SIGHUP and SIGXFSZ do
+    /// nothing. They all do nothing once the server is dropped: what they did before is not restored.
+    ///
+    /// # Errors
+    /// No descriptor is left for what wakes the poll, or the poll is broken.
+    #[cfg(feature = "cli")]
+    pub fn catch_signals(&mut self) -> io::Result<()> {
+        let caught = signals::Signals::catch(&self.registry);
+        self.signals = Some(caught.map_err(|e| explain("cannot catch signals", &e))?);
+        Ok(())
+    }
+
+    /// Tells the service manager that clients can connect, and from here on how the server is doing:
+    /// its [stats](Self::stats) every two seconds while they change, the watchdog as often as it asks
+    /// for it, and that it stops (sd_notify(3)). Does nothing if `NOTIFY_SOCKET` names no manager.
+    /// Never waits for it.
+    ///
+    /// # Errors
+    /// The manager cannot be told.
+    pub fn notify_manager(&mut self) -> io::Result<()> {
+        self.manager = Manager::greet(self.now(), self.stats())?;
+        Ok(())
+    }
+
+    /// Where `P` listens, in the order of [`Config::listen`](crate::Config::listen), with the real ports. Once it has shut
+    /// down, nowhere.
+    #[must_use]
+    pub fn local_addrs(&self) -> Vec<LocalAddr> {
+        local_addrs(&self.reactor)
+    }
+
+    /// Where the [metrics](crate::Config::metrics) are served, if they are, with the real port.
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn metrics_addr(&self) -> Option<LocalAddr> {
+        self.metrics.as_ref()?.local_addrs().into_iter().next()
+    }
+
+    /// How many connections of `P` are open.
+    #[must_use]
+    pub fn clients(&self) -> usize {
+        self.reactor.clients()
+    }
+
+    /// What became of the connections of `P` so far.
+    #[must_use]
+    pub fn stats(&self) -> &Stats {
+        self.reactor.stats()
+    }
+
+    /// What the connections of `P` share.
+    pub fn shared(&mut self) -> &mut P::Shared {
+        self.reactor.shared()
+    }
+
+    /// Begins to shut down, and the turns that follow do it: all peers that have connected by now are
+    /// accepted and served, newcomers are not, and a connection that is not done when
+    /// [`Config::grace`](crate::Config::grace) is over is closed.
+    pub fn shut_down(&mut self) {
+        let now = self.now();
+        self.reactor.shut_down(now);
+        self.guests
+            .iter_mut()
+            .for_each(|guest| guest.shut_down(now));
+    }
+
+    /// Whether it has shut down: it listens nowhere, and no connection is left.
+    #[must_use]
+    pub fn is_shut_down(&self) -> bool {
+        self.reactor.is_shut_down() && self.guests.iter().all(|guest| guest.is_shut_down())
+    }
+
+    /// When it is to be [turned](Self::turn) even if its descriptor is not readable. `None`: never.
+    #[must_use]
+    pub fn alarm(&self) -> Option<Instant> {
+        let wait = Moment::START.until(self.next_alarm()?);
+        self.start.checked_add(wait)
+    }
+
+    /// Serves until it has [shut down](Self::shut_down), or something fails that no turn can
+    /// outlive; then logs the stats. While there is nothing to do the process sleeps in the poll;
+    /// there is no tick.
+    ///
+    /// # Errors
+    /// As [`turn`](Self::turn).
+    pub fn run(&mut self) -> io::Result<()> {
+        let mut turned = Ok(());
+        while turned.is_ok() && !self.is_shut_down() {
+            turned = self.turn(None);
+        }
+        self.report();
+        turned
+    }
+
+    /// One turn: waits until there is something to do, at most for `timeout` (`None`: for as long
+    /// as it takes), and does it. Bounded work, so that the next turn is never far.
+    ///
+    /// # Errors
+    /// The poll is broken, or a listener is no listener any more. Nothing that a peer does, no
+    /// shortage and no signal is an error here.
+    pub fn turn(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let interrupted = self.wait(timeout)?;
+        let now = self.now();
+        self.handle_requests(interrupted, now);
+        let ours = self.reactor.system.events(&self.events);
+        self.reactor.handle(ours, now)?;
+        self.published.set(self.reactor.stats());
+        for guest in self.guests.iter_mut().chain(&mut self.metrics) {
+            guest.turn(&self.events, now)?;
+        }
+        self.release_descriptors(now);
+        if let Some(manager) = &mut self.manager {
+            let is_stopping = self.reactor.is_shutting_down();
+            manager.handle(now, self.reactor.stats(), is_stopping);
+        }
+        Ok(())
+    }
+
+    /// Sleeps until the first of: an event, an alarm, `timeout`. Returns whether a signal interrupted
+    /// that.
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
+        let alarm = self.next_alarm().map(|alarm| self.now().until(alarm));
+        let timeout = [timeout, alarm].into_iter().flatten().min();
+        match self.poll.poll(&mut self.events, timeout) {
+            // A signal, if only SIGSTOP and SIGCONT: an empty batch, and the next turn waits.
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(true),
+            polled => {
+                polled.map_err(|e| explain("cannot poll", &e))?;
+                self.is_batch_full = self.events.iter().count() == EVENTS_PER_TURN;
+                Ok(false)
+            }
+        }
+    }
+
+    fn now(&self) -> Moment {
+        Moment::new(self.start, Instant::now())
+    }
+    /// When the next turn is due, even if there is no event.
+    fn next_alarm(&self) -> Option<Moment> {
+        let guests = self.guests.iter().chain(&self.metrics);
+        let alarms = [
+            // The poll's own descriptor makes no edge for what a batch leaves.
+            self.is_batch_full.then_some(Moment::START),
+            self.reactor.alarm(),
+            self.manager.as_ref().and_then(Manager::alarm),
+            #[cfg(feature = "cli")]
+            self.signals.as_ref().and_then(signals::Signals::alarm),
+        ];
+        let guests = guests.filter_map(|guest| guest.alarm());
+        alarms.into_iter().flatten().chain(guests).min()
+    }
+
+    /// What a handle or a signal asks for.
+    fn handle_requests(&mut self, interrupted: bool, now: Moment) {
+        if self.handle.as_ref().is_some_and(Handle::wants_shutdown) {
+            self.shut_down();
+        }
+        #[cfg(feature = "cli")]
+        if let Some(signals) = &mut self.signals {
+            for request in signals.hear(interrupted, &self.events, now) {
+                match request {
+                    signals::Request::ShutDown => self.shut_down(),
+                    signals::Request::Report => self.report(),
+                    signals::Request::HangUp | signals::Request::Nothing => {}
+                }
+            }
+        }
+        #[cfg(not(feature = "cli"))]
+        let _ = (interrupted, now);
+    }
+
+    /// Where one reactor closed a connection, the descriptor is free for all.
+    fn release_descriptors(&mut self, now: Moment) {
+        let guests = || self.guests.iter().chain(&self.metrics);
+        if guests().next().is_none() {
+            return;
+        }
+        let closed = |stats: &Stats| stats.accepted - stats.open();
+        let closed = closed(self.stats()) + guests().map(|g| closed(g.stats())).sum::<u64>();
+        if std::mem::replace(&mut self.closed, closed) != closed {
+            self.reactor.release_descriptor(now);
+            for guest in self.guests.iter_mut().chain(&mut self.metrics) {
+                guest.release_descriptor(now);
+            }
+        }
+    }
+
+    /// Logs what became of the connections, for each protocol.
+    fn report(&self) {
+        self.reactor.report();
+        self.guests.iter().for_each(|guest| guest.report());
+    }
+}
+
+/// Readable when there is something to do: the poll's descriptor.
+impl<P: Protocol> AsFd for Server<P> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.registry.as_fd()
+    }
+}
+
+impl<P: Protocol> fmt::Debug for Server<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("local_addrs", &self.local_addrs())
+            .field("clients", &self.clients())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,275 @@
+//! What a service manager is told (sd_notify(3)): that the server is there, how it is doing, that it
+//! stops.
+//!
+//! Without a library, as those there are would wait for a manager that does not read: this never
+//! does. What does not go out for want of room goes out later.
+
+use std::env;
+use std::io;
+use std::time::Duration;
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use crate::error::explain;
+use crate::reactor::{Moment, Stats};
+
+/// Where the manager listens: a path, or `@` and a name in the abstract namespace.
+const ADDRESS: &str = "NOTIFY_SOCKET";
+
+/// How often it wants to hear that the server is alive, in microseconds, and of which process.
+const WATCHDOG: &str = "WATCHDOG_USEC";
+const WATCHED: &str = "WATCHDOG_PID";
+
+/// How often to tell the counts, while they change.
+const STATUS: Duration = Duration::from_secs(2);
+
+/// When to try again if it has no room for what it is told: that it does not know the server to be
+/// there would end it.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// The manager of this process.
+#[derive(Debug)]
+pub(crate) struct Manager {
+    socket: Socket,
+    address: SockAddr,
+    /// Twice as often as it wants to hear of us.
+    watchdog: Option<Duration>,
+    ping_at: Option<Moment>,
+    /// What it knows.
+    life: Option<Life>,
+    counts: Stats,
+    /// Since when it knows these.
+    told_at: Moment,
+    /// Before this there is no room.
+    room_at: Moment,
+    /// When it is to know more: only if there is more.
+    tell_at: Option<Moment>,
+}
+
+/// What a server tells once, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    Ready,
+    Stopping,
+}
+
+impl Manager {
+    /// Tells it that the server is there. `None` if nobody wants to know.
+    ///
+    /// # Errors
+    /// One line: what it cannot be told, and why.
+    pub(crate) fn greet(now: Moment, stats: &Stats) -> io::Result<Option<Self>> {
+        let address = env::var(ADDRESS).unwrap_or_default();
+        if address.is_empty() {
+            return Ok(None);
+        }
+        let [watched, asked] = [WATCHED, WATCHDOG].map(|name| env::var(name).ok());
+        let manager = Self::at(&address, watchdog(watched, asked), now);
+        let greeted = manager.and_then(|mut manager| {
+            manager.tell(now, stats, Life::Ready)?;
+            Ok(Some(manager))
+        });
+        greeted.map_err(|e| explain(format!("cannot tell {address}"), &e))
+    }
+
+    fn at(address: &str, watchdog: Option<Duration>, now: Moment) -> io::Result<Self> {
+        let path = match address.strip_prefix('@') {
+            Some(name) => format!("\0{name}"),
+            None => address.to_owned(),
+        };
+        Ok(Self {
+            socket: Socket::new(Domain::UNIX, Type::DGRAM.nonblocking().cloexec(), None)?,
+            address: SockAddr::unix(path)?,
+            watchdog,
+            ping_at: watchdog.map(|_| now),
+            life: None,
+            counts: Stats::default(),
+            told_at: now,
+            room_at: now,
+            tell_at: None,
+        })
+    }
+
+    /// When it wants to be [called](Self::handle) even if nothing happens.
+    pub(crate) fn alarm(&self) -> Option<Moment> {
+        [self.ping_at, self.tell_at].into_iter().flatten().min()
+    }
+
+    /// Tells what there is to tell, as it stands at the end of a turn.
+    pub(crate) fn handle(&mut self, now: Moment, stats: &Stats, is_stopping: bool) {
+        if self.ping_at.is_some_and(|at| at <= now) {
+            self.ping_at = self.watchdog.map(|every| now.after(every));
+            let _ = self.send("WATCHDOG=1");
+        }
+        let life = if is_stopping {
+            Life::Stopping
+        } else {
+            Life::Ready
+        };
+        let news = if self.life != Some(life) {
+            Some(now)
+        } else if self.counts != *stats {
+            Some(self.told_at.after(STATUS))
+        } else {
+            None
+        };
+        self.tell_at = news.map(|at| at.max(self.room_at));
+        if self.tell_at.is_some_and(|at| at <= now) {
+            let _ = self.tell(now, stats, life); // one that is gone hears no more
+        }
+    }
+
+    /// What cannot be told for want of room will be told later.
+    fn tell(&mut self, now: Moment, stats: &Stats, life: Life) -> io::Result<()> {
+        let news = match life {
+            life if self.life == Some(life) => "",
+            Life::Ready => "READY=1\n",
+            Life::Stopping if self.life.is_none() => "READY=1\nSTOPPING=1\n",
+            Life::Stopping => "STOPPING=1\n",
+        };
+        match self.send(&format!("{news}STATUS={stats}")) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                self.room_at = now.after(RETRY);
+                self.tell_at = Some(self.room_at);
+                Ok(())
+            }
+            sent => {
+                self.life = Some(life);
+                self.counts.clone_from(stats);
+                self.told_at = now;
+                self.tell_at = None;
+                sent
+            }
+        }
+    }
+
+    fn send(&self, what: &str) -> io::Result<()> {
+        self.socket.send_to(what.as_bytes(), &self.address)?;
+        Ok(())
+    }
+}
+
+/// How often to say that this process is alive: `None` if nobody waits for that. Not more often than
+/// every millisecond, whatever is asked.
+fn watchdog(watched: Option<String>, asked: Option<String>) -> Option<Duration> {
+    let is_us = watched.is_none_or(|pid| pid == std::process::id().to_string());
+    let every = asked?.parse().ok().filter(|micros| is_us && *micros > 0)?;
+    Some((Duration::from_micros(every) / 2).max(Duration::from_millis(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+    use super::*;
+
+    /// A manager's end, and ours.
+    fn pair(name: &str, watchdog: Option<Duration>) -> (UnixDatagram, Manager) {
+        let name = format!("hello-echo-{}-{name}", std::process::id());
+        let address = SocketAddr::from_abstract_name(&name).unwrap();
+        let theirs = UnixDatagram::bind_addr(&address).unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        let mut ours = Manager::at(&format!("@{name}"), watchdog, at(0)).unwrap();
+        let stats = Stats::default();
+        ours.tell(at(0), &stats, Life::Ready).unwrap();
+        assert_eq!(heard(&theirs), [format!("READY=1\nSTATUS={stats}")]);
+        (theirs, ours)
+    }
+
+    fn heard(theirs: &UnixDatagram) -> Vec<String> {
+        let mut datagram = [0; 1000];
+        std::iter::from_fn(|| {
+            let n = theirs.recv(&mut datagram).ok()?;
+            Some(String::from_utf8_lossy(&datagram[..n]).into_owned())
+        })
+        .collect()
+    }
+
+    #[test]
+    fn counts_are_told_while_they_change_and_then_no_more() {
+        let (theirs, mut ours) = pair("counts", None);
+        let mut stats = Stats::default();
+        ours.handle(at(10), &stats, false);
+        assert_eq!(ours.alarm(), None, "nothing to tell");
+        for accepted in 1..=3 {
+            stats.accepted = accepted;
+            ours.handle(at(10 + accepted), &stats, false);
+            assert_eq!(ours.alarm(), Some(at(2000)));
+        }
+        assert_eq!(heard(&theirs), [""; 0]);
+        ours.handle(at(2000), &stats, false);
+        assert_eq!(heard(&theirs), [format!("STATUS={stats}")]);
+        assert_eq!(ours.alarm(), None);
+        stats.accepted = 4;
+        ours.handle(at(9000), &stats, true);
+        ours.handle(at(9001), &stats, true);
+        assert_eq!(heard(&theirs), [format!("STOPPING=1\nSTATUS={stats}")]);
+    }
+
+    #[test]
+    fn the_watchdog_is_told_in_half_its_time() {
+        let (theirs, mut ours) = pair("watchdog", Some(Duration::from_millis(50)));
+        let stats = Stats::default();
+        for (now, pings) in [(0, 1), (49, 0), (50, 1), (170, 1), (219, 0), (220, 1)] {
+            ours.handle(at(now), &stats, false);
+            assert_eq!(heard(&theirs), vec!["WATCHDOG=1"; pings], "at {now} ms");
+        }
+    }
+
+    #[test]
+    fn the_watchdog_is_whom_it_is_meant_for() {
+        let (us, other) = (std::process::id().to_string(), "1".to_owned());
+        let in_micros = |watched: Option<&String>, asked: &str| {
+            watchdog(watched.cloned(), Some(asked.to_owned())).map(|every| every.as_micros())
+        };
+        assert_eq!(in_micros(Some(&us), "30000000"), Some(15_000_000));
+        assert_eq!(in_micros(None, "30000000"), Some(15_000_000));
+        assert_eq!(in_micros(Some(&other), "30000000"), None);
+        assert_eq!(in_micros(None, "1"), Some(1000));
+        for no_time in ["0", "", "x", "-1", "99999999999999999999"] {
+            assert_eq!(in_micros(None, no_time), None, "{no_time}");
+        }
+        assert_eq!(watchdog(None, None), None);
+    }
+
+    /// One that has no room hears everything once it has.
+    #[test]
+    fn what_does_not_go_out_goes_out_later() {
+        let (theirs, mut ours) = pair("full", None);
+        let mut stats = Stats::default();
+        while ours.send("").is_ok() {}
+        stats.accepted = 1;
+        ours.handle(at(10), &stats, true);
+        ours.handle(at(11), &stats, true);
+        assert_eq!(ours.alarm(), Some(at(110)), "no sooner");
+        assert!(heard(&theirs).iter().all(String::is_empty));
+        ours.handle(ours.alarm().unwrap(), &stats, true);
+        assert_eq!(heard(&theirs), [format!("STOPPING=1\nSTATUS={stats}")]);
+        assert_eq!(ours.alarm(), None);
+
+        // That it is there, too, which else would be the end of it.
+        ours.life = None;
+        while ours.send("").is_ok() {}
+        ours.tell(at(200), &stats, Life::Ready).unwrap();
+        heard(&theirs);
+        ours.handle(at(300), &stats, false);
+        assert_eq!(heard(&theirs), [format!("READY=1\nSTATUS={stats}")]);
+    }
+
+    /// A manager that does not read, or has gone, does not hold us up.
+    #[test]
+    fn it_waits_for_nobody() {
+        let (theirs, mut ours) = pair("deaf", Some(Duration::from_nanos(1)));
+        for now in 1..10_000 {
+            ours.handle(at(now), &Stats::default(), false);
+        }
+        assert!(heard(&theirs).len() < 9_000, "its queue was never full");
+        drop(theirs);
+        ours.handle(at(10_000), &Stats::default(), true);
+    }
+
+    fn at(ms: u64) -> Moment {
+        Moment::START.after(Duration::from_millis(ms))
+    }
+}

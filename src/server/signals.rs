@@ -1,0 +1,115 @@
+//! What signals mean to the server, and how they reach its poll.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use libc::c_int;
+use mio::event::Source;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Registry};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
+use signal_hook::iterator::backend::SignalDelivery;
+use signal_hook::iterator::exfiltrator::SignalOnly;
+use signal_hook::{SigId, flag, low_level};
+
+use super::sockets::SIGNALS as TOKEN;
+use crate::reactor::Moment;
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    /// SIGTERM, SIGINT: shut down.
+    ShutDown,
+    /// SIGUSR1: log the stats.
+    Report,
+    /// SIGHUP, as a terminal that closes sends it. This and the next would end the process if nobody
+    /// caught them.
+    HangUp,
+    /// SIGXFSZ, as a log file at its RLIMIT_FSIZE sends it.
+    Nothing,
+}
+
+/// How far apart the signals of a shutdown are at least, to be two: timeout(1) sends one to its child
+/// and then the same to the child's process group.
+const APART: Duration = Duration::from_millis(5);
+
+/// The signals that this process catches. The handler writes a byte into a socket pair, whose other
+/// end wakes the poll: a flag alone could be set just before the poll goes to sleep.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    delivery: SignalDelivery<UnixStream, SignalOnly>,
+    /// Whether the next signal that shuts down ends the process, with 128 and its number, from
+    /// within the handler: once the first was heard, that works whatever the server is doing.
+    is_final: Arc<AtomicBool>,
+    final_from: Option<Moment>,
+    finals: [SigId; 2],
+}
+
+impl Signals {
+    /// Catches them from here on. The poll reports under [`TOKEN`] when some have come.
+    pub(crate) fn catch(registry: &Registry) -> io::Result<Self> {
+        let (woken, waker) = UnixStream::pair()?;
+        SourceFd(&woken.as_raw_fd()).register(registry, TOKEN, Interest::READABLE)?;
+        let all = [SIGTERM, SIGINT, SIGUSR1, SIGHUP, SIGXFSZ];
+        let delivery = SignalDelivery::with_pipe(woken, waker, SignalOnly, all)?;
+        let is_final = Arc::new(AtomicBool::new(false));
+        let end =
+            |signal| flag::register_conditional_shutdown(signal, 128 + signal, is_final.clone());
+        Ok(Self {
+            delivery,
+            finals: [end(SIGTERM)?, end(SIGINT)?],
+            is_final,
+            final_from: None,
+        })
+    }
+
+    /// What has come by the end of a wait, each once. A wait that was `interrupted` is a reason to
+    /// look, too: the handler may have had no memory to send.
+    pub(crate) fn hear(&mut self, interrupted: bool, events: &Events, now: Moment) -> Vec<Request> {
+        if self.final_from.is_some_and(|from| from <= now) {
+            self.is_final.store(true, Ordering::Relaxed);
+        }
+        if interrupted || events.iter().any(|event| event.token() == TOKEN) {
+            return self.requests(now);
+        }
+        Vec::new()
+    }
+
+    /// From here on nobody hears any more, so the next signal that shuts down ends the process.
+    #[cfg(feature = "load")]
+    pub(crate) fn stop_hearing(&self) {
+        self.is_final.store(true, Ordering::Relaxed);
+    }
+
+    fn requests(&mut self, now: Moment) -> Vec<Request> {
+        let request = |signal: c_int| match signal {
+            SIGTERM | SIGINT => Request::ShutDown,
+            SIGUSR1 => Request::Report,
+            SIGHUP => Request::HangUp,
+            _ => Request::Nothing,
+        };
+        let requests: Vec<Request> = self.delivery.pending().map(request).collect();
+        if requests.contains(&Request::ShutDown) {
+            self.final_from.get_or_insert(now.after(APART));
+        }
+        requests
+    }
+
+    /// When it wants to [hear](Self::hear) even if no signal comes.
+    pub(crate) fn alarm(&self) -> Option<Moment> {
+        self.final_from
+            .filter(|_| !self.is_final.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        for id in self.finals {
+            low_level::unregister(id);
+        }
+    }
+}

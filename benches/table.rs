@@ -63,7 +63,7 @@ impl Stream for Client {
         if SILENT.load(Relaxed) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        buffer[..1000].fill(b'x');
+        buffer[0] = b'x'; // what the rest is does not matter to hello
         Ok(1000)
     }
 

@@ -45,12 +45,12 @@ use crate::util::{PATIENCE, Server, finish, load_options};
 const GREETING: &[u8] = b"hello\n";
 const MESSAGE: usize = 1000;
 const LINGER: Duration = Duration::from_secs(2);
-const BACKLOG: i32 = 4096;
-const ANY_PORT: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
+pub const BACKLOG: i32 = 4096;
+pub const ANY_PORT: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
 
 /// The variable that says what this process is to be: a peer, by its name, or the client of a
 /// [`Crowd`].
-const ROLE: &str = "HELLO_ECHO_ROLE";
+pub const ROLE: &str = "HELLO_ECHO_ROLE";
 
 /// A server of the protocol.
 #[derive(Debug)]
@@ -125,7 +125,7 @@ impl Peer {
                 ours
             }
             Program::C(argument) => {
-                let mut c = Command::new(compiled()?);
+                let mut c = Command::new(compiled("epoll")?);
                 c.arg(argument);
                 c
             }
@@ -142,10 +142,11 @@ impl Peer {
     }
 }
 
-/// The C peer, compiled anew.
-fn compiled() -> Option<PathBuf> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/epoll.c");
-    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("epoll");
+/// The C peer of this name, compiled anew.
+pub fn compiled(name: &str) -> Option<PathBuf> {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers");
+    let source = sources.join(name).with_extension("c");
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
     let mut command = Command::new(&compiler);
     command.args(["-std=gnu11", "-O2", "-Wall", "-Wextra", "-o"]);
@@ -199,7 +200,7 @@ pub fn listen() -> io::Result<TcpListener> {
     Ok(TcpListener::from(socket))
 }
 
-fn announce(address: SocketAddr) {
+pub fn announce(address: SocketAddr) {
     println!("listening on {address}");
 }
 
@@ -295,7 +296,7 @@ pub fn costs(servers: &[&Server], at_once: u64, slice: u64, slices: usize) -> Ve
 
 /// The places of `count` servers in a turn: the first moves on, and every other turn goes
 /// backwards, so nobody is always behind the same one.
-fn order(turn: usize, count: usize) -> Vec<usize> {
+pub fn order(turn: usize, count: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..count).collect();
     order.rotate_left(turn / 2 % count.max(1));
     if turn % 2 == 1 {

@@ -147,15 +147,22 @@ fn the_silent_are_cut_when_the_grace_is_over() {
     }
 }
 
-/// At the end of the grace nobody is waited for, in the queue either.
+/// At the end of the grace no client is waited for, in the queue either. A client there whose message is
+/// here is served all the same.
 #[test]
 fn the_grace_ends_for_those_in_the_queue_too() {
     let server = logging(&["--max-connections", "1", "--grace", "100ms"]);
     let mut silent = server.connect();
     assert_greeted(&mut silent);
-    let _waiting: Vec<_> = (0..5).map(|_| server.connect()).collect();
+    let mut waiting: Vec<_> = (0..5).map(|_| server.connect()).collect();
+    for client in &mut waiting[..2] {
+        client.write_all(b"in time").unwrap();
+    }
     server.signal("TERM");
-    assert_ends_with(server, &[("shut down", 1)]);
+    for client in &mut waiting[..2] {
+        assert_rest(client, b"hello\nin time");
+    }
+    assert_ends_with(server, &[("lingering cut", 2), ("shut down", 4)]);
 }
 
 #[test]

@@ -6,11 +6,16 @@ use std::time::Duration;
 
 use log::{info, warn};
 
-use super::calls::Reason;
+use super::accept::ACCEPTS_PER_TURN;
+use super::calls::{Readiness, Reason};
 use super::connection::Due;
 use super::deadlines::Moment;
-use super::{Entry, Event, Reactor, System, listener};
+use super::{BYTES_PER_TURN, Entry, Event, Reactor, System, listener};
 use crate::protocol::Protocol;
+
+/// Peers that are accepted from one queue when the grace is over: what Linux lets a queue have by
+/// default, since 5.4 (listen(2)).
+const LONGEST_QUEUE: usize = 4096;
 
 /// When the stages are over.
 #[derive(Clone, Copy)]
@@ -80,7 +85,7 @@ impl<S: System, P: Protocol> Reactor<S, P> {
             return Ok(false);
         };
         if shutdown.grace_ends <= now {
-            self.cut(now);
+            self.cut(now)?;
             return Ok(true);
         }
         if shutdown.queues_close > now {
@@ -103,19 +108,38 @@ impl<S: System, P: Protocol> Reactor<S, P> {
     }
 
     /// The grace is over: closes everything that is left, at one go, as nobody is kept waiting by that.
-    fn cut(&mut self, now: Moment) {
-        let left: Vec<usize> = self.slab.iter().map(|(key, _)| key).collect();
-        for key in left {
-            match self.slab.get(key) {
-                Some(Entry::Connection(connection, _)) => {
-                    let reason = match connection.due() {
-                        Due::Linger => Reason::LingeringCut,
-                        Due::Protocol(_) => Reason::ShutDown,
-                    };
-                    self.close(key, &reason, now);
+    ///
+    /// This process may have been stopped for as long as the grace, and what has come meanwhile may not
+    /// have been reported. So the peers in the queues are accepted, too, and each connection is driven
+    /// once more before it is closed.
+    fn cut(&mut self, now: Moment) -> io::Result<()> {
+        self.close_connections(now);
+        for key in 0..self.listeners {
+            for _ in 0..LONGEST_QUEUE / ACCEPTS_PER_TURN {
+                let before = self.stats.accepted;
+                self.gate.reopen(now);
+                self.accept(Event { key, fin: false }, now)?;
+                if self.stats.accepted == before {
+                    break;
                 }
-                Some(Entry::Listener(_)) => self.close_listener(key),
-                None => {}
+                self.close_connections(now);
+            }
+            self.close_listener(key);
+        }
+        Ok(())
+    }
+
+    fn close_connections(&mut self, now: Moment) {
+        let left: Vec<usize> = self.slab.iter().map(|(key, _)| key).collect();
+        let (more, share) = (true, BYTES_PER_TURN);
+        for key in left {
+            self.drive(key, Readiness::Event { more, share }, now);
+            if let Some(Entry::Connection(connection, _)) = self.slab.get(key) {
+                let reason = match connection.due() {
+                    Due::Linger => Reason::LingeringCut,
+                    Due::Protocol(_) => Reason::ShutDown,
+                };
+                self.close(key, &reason, now);
             }
         }
     }

@@ -6,15 +6,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use log::{info, warn};
-use mio::{Events, Poll, Registry};
+use mio::{Events, Poll};
 use socket2::Socket;
 
 #[cfg(feature = "activation")]
 use super::activation;
 use super::address::LocalAddr;
 use super::config::Config;
-#[cfg(not(feature = "metrics"))]
-use super::guest::Guest;
+use super::guest::reactor;
 use super::handle::Published;
 use super::limits::Capacity;
 use super::listener::{Listener, effective_backlog};
@@ -100,7 +99,7 @@ impl<P: Protocol> Server<P> {
         #[cfg(feature = "metrics")]
         let metrics = super::metrics::guest(config, &registry, &published)?;
         #[cfg(not(feature = "metrics"))]
-        let metrics: Option<Box<dyn Guest>> = None;
+        let metrics: Option<Box<dyn super::guest::Guest>> = None;
         // One more is open while the oldest leaves.
         let kept_back = metrics.as_ref().map_or(0, |m| m.stats().capacity + 1);
         let entry = Reactor::<Sockets, P>::ENTRY_BYTES;
@@ -190,22 +189,6 @@ fn rules(config: &Config, capacity: usize) -> Rules {
         stats: config.stats,
         ..Rules::new(capacity)
     }
-}
-
-/// A reactor with these listeners, which the poll reports from here on.
-pub(super) fn reactor<P: Protocol>(
-    registry: &Arc<Registry>,
-    number: usize,
-    listeners: Vec<Listener>,
-    shared: P::Shared,
-    rules: Rules,
-) -> io::Result<Reactor<Sockets, P>> {
-    let sockets = Sockets::new(registry.clone(), number);
-    for (key, listener) in listeners.iter().enumerate() {
-        let registered = sockets.register_listener(key, listener);
-        registered.map_err(|e| explain(format!("cannot poll {listener}"), &e))?;
-    }
-    Ok(Reactor::new(sockets, listeners, shared, rules))
 }
 
 /// What the kernel makes of the backlog, since listen(2) does not tell.

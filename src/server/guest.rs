@@ -1,13 +1,32 @@
-//! A reactor of a server that serves others as well, whatever its protocol.
+//! The reactors that share a server's poll: how each is made, and how it is used whatever its protocol.
 
 use std::io;
+use std::sync::Arc;
 
-use mio::Events;
+use mio::{Events, Registry};
 
 use super::address::LocalAddr;
+use super::listener::Listener;
 use super::sockets::Sockets;
+use crate::error::explain;
 use crate::protocol::Protocol;
-use crate::reactor::{Moment, Reactor, Stats};
+use crate::reactor::{Moment, Reactor, Rules, Stats};
+
+/// A reactor with these listeners, which the poll reports from here on.
+pub(super) fn reactor<P: Protocol>(
+    registry: &Arc<Registry>,
+    number: usize,
+    listeners: Vec<Listener>,
+    shared: P::Shared,
+    rules: Rules,
+) -> io::Result<Reactor<Sockets, P>> {
+    let sockets = Sockets::new(registry.clone(), number);
+    for (key, listener) in listeners.iter().enumerate() {
+        let registered = sockets.register_listener(key, listener);
+        registered.map_err(|e| explain(format!("cannot poll {listener}"), &e))?;
+    }
+    Ok(Reactor::new(sockets, listeners, shared, rules))
+}
 
 /// What the server needs of each of its reactors.
 pub(super) trait Guest: Send {

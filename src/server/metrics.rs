@@ -12,9 +12,8 @@ use log::info;
 use mio::Registry;
 
 use super::address::LocalAddr;
-use super::bind::reactor;
 use super::config::Config;
-use super::guest::Guest;
+use super::guest::{Guest, reactor};
 use super::handle::Published;
 use super::listener::Listener;
 use crate::protocol::scrape::{PATH, Page, Scrape};

@@ -113,8 +113,9 @@ impl<M: Model> SimulatedStream<M> {
         // A new connection looks once whether something is here, before it is registered.
         let reported = key.is_none_or(|key| world.reported.contains(&key));
         let is_late = world.is_late(id);
+        let is_over = world.grace_ends.is_some_and(|end| end <= world.now);
         assert!(
-            reported || is_late,
+            reported || is_late || is_over,
             "connection {id} was driven by an event of another"
         );
         world.call(id)?;
@@ -257,6 +258,10 @@ impl<M: Model> Drop for SimulatedListener<M> {
         assert!(
             is_over || is_done || world.are_shared,
             "the queue was reset before the grace was over"
+        );
+        assert!(
+            queue.waiting.is_empty() || world.shortage || world.are_shared,
+            "peers in the queue were not accepted when the grace was over"
         );
         queue.dropped = true;
         world.ready.retain(|ready| ready != index);

@@ -275,7 +275,7 @@ impl<M: Model> World<M> {
             (Last::Fin, None) if owes == Owes::Receive => "left early",
             (_, Some(end)) if lingers && self.rules.linger.is_zero() => end,
             _ if is_too_many => "made room",
-            _ if is_due && !is_over && self.is_unheard(id) => {
+            _ if (is_due || is_over) && self.is_unheard(id) => {
                 panic!("connection {id} is closed unheard")
             }
             _ if is_due && !lingers => "timed out",

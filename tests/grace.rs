@@ -1,0 +1,44 @@
+//! What a shutdown's grace promises when this process was stopped for longer than that.
+
+#![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used, reason = "that is how a test fails")]
+
+mod util;
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use util::{PATIENCE, Peer, assert_greeted, assert_rest, last_line, logging, terms};
+
+/// A client whose message arrived while the process was stopped is served, though the grace is over by
+/// then. So is one whose FIN arrived.
+#[test]
+fn a_pause_that_outlasts_the_grace_resets_no_client() {
+    const GRACE: Duration = Duration::from_millis(300);
+    let server = logging(&["--grace", "300ms"]);
+    let mut clients: Vec<TcpStream> = (0..6).map(|_| server.connect()).collect();
+    clients.iter_mut().for_each(assert_greeted);
+    server.signal("TERM");
+    // It has heard of that once it takes no more connections.
+    let start = Instant::now();
+    while TcpStream::connect_timeout(&server.address(), Duration::from_millis(50)).is_ok() {
+        assert!(start.elapsed() < PATIENCE, "it still listens");
+    }
+    server.signal("STOP");
+    for (i, client) in clients.iter_mut().enumerate() {
+        client.write_all(b"in time").unwrap();
+        if i % 2 == 0 {
+            client.half_close();
+        }
+    }
+    std::thread::sleep(GRACE); // to let the grace pass, not to wait for something
+    server.signal("CONT");
+    for client in &mut clients {
+        assert_rest(client, b"in time");
+    }
+    let line = last_line(server);
+    let mut became = terms(&line);
+    became.retain(|(what, _)| *what != "left early"); // a probe that was in the queue
+    assert_eq!(became, [("echoed", 3), ("lingering cut", 3)], "{line}");
+}

@@ -142,6 +142,14 @@ impl Protocol for Hello {
         }
     }
 
+    #[inline]
+    fn kept(&self) -> usize {
+        match &self.0 {
+            State::Greeting { .. } | State::Reading => 0,
+            State::Echoing(unsent) => unsent.kept(),
+        }
+    }
+
     fn most_received(settings: &Settings) -> usize {
         settings.max_read.max(64 << 10)
     }

@@ -113,6 +113,12 @@ pub trait Protocol: Sized {
         let _ = scratch;
     }
 
+    /// How many bytes [`keep`](Self::keep) has put on the heap, for as long as they are there. The
+    /// [`Stats`](crate::Stats) have the sum.
+    fn kept(&self) -> usize {
+        0
+    }
+
     /// The most that one receive may bring, in bytes: the length of the scratch buffer, of which there
     /// is one for all connections. Larger than a message usually is: a receive that comes back short
     /// shows that nothing is left, which saves a call. Called once.

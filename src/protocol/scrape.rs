@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{End, Protocol, Want};
+use super::{Deadline, End, Protocol, Want};
 
 /// The longest head of a request, in bytes: Prometheus' own is about 300.
 pub const LONGEST_HEAD: usize = 4096;
@@ -13,8 +13,9 @@ pub const LONGEST_HEAD: usize = 4096;
 /// The most headers of a request.
 const MOST_HEADERS: usize = 64;
 
-/// How long a scraper may take from being accepted to the last byte of its answer.
-const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a scraper may take from being accepted to the end of its request, and from there to the last
+/// byte of its answer. Two kinds: where the oldest leaves, a scraper that has asked stays longer.
+const TIMEOUTS: [Duration; 2] = [Duration::from_secs(5); 2];
 
 /// Where they are.
 pub const PATH: &str = "/metrics";
@@ -75,8 +76,21 @@ impl Protocol for Scrape {
         }
     }
 
+    fn kept(&self) -> usize {
+        match self {
+            Self::Reading(bytes) | Self::Answering { answer: bytes, .. } => bytes.len(),
+        }
+    }
+
     fn waits(_: &Page) -> Vec<Duration> {
-        vec![TIMEOUT]
+        TIMEOUTS.to_vec()
+    }
+
+    fn deadline(&self) -> Deadline {
+        Deadline::absolute(match self {
+            Self::Reading(_) => 0,
+            Self::Answering { .. } => 1,
+        })
     }
 }
 

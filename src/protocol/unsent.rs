@@ -64,6 +64,16 @@ impl Unsent {
         }
     }
 
+    /// How many bytes are on the heap. For [`Protocol::kept`](super::Protocol::kept).
+    #[must_use]
+    #[inline]
+    pub fn kept(&self) -> usize {
+        match &self.0 {
+            Place::Nowhere | Place::Scratch { .. } => 0,
+            Place::Heap(kept) => kept.bytes.len(),
+        }
+    }
+
     /// Takes what is left out of the scratch buffer. For [`Protocol::keep`](super::Protocol::keep).
     #[inline]
     pub fn keep(&mut self, scratch: &[u8]) {

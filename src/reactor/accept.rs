@@ -85,11 +85,11 @@ impl<S: System, P: Protocol> Reactor<S, P> {
         let key = self.slab.insert(Entry::Connection(connection, Timer::IDLE));
         self.stats.accepted += 1;
         debug!("connection {key} accepted from {peer}");
-        self.deadlines.set(&mut self.slab, kind, key, now);
         if self.clients() > self.rules.capacity {
-            let oldest = self.oldest().unwrap_or(key);
+            let oldest = self.oldest().unwrap_or(key); // the newcomer has no deadline yet
             self.close(oldest, &Reason::MadeRoom, now);
         }
+        self.deadlines.set(&mut self.slab, kind, key, now);
         self.drive(key, Readiness::New, now);
     }
 

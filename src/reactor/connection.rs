@@ -29,6 +29,8 @@ pub(super) struct Common<P: Protocol> {
     /// Whether to wait for the peer's FIN after our own.
     pub(super) lingers: bool,
     pub(super) bytes: Bytes,
+    /// Bytes that all protocols together have on the heap.
+    pub(super) kept: usize,
 }
 
 /// One peer: a socket, and where it stands.
@@ -77,6 +79,14 @@ impl<S: Stream, P: Protocol> Connection<S, P> {
         }
     }
 
+    /// Bytes that its protocol has on the heap.
+    pub(super) fn kept(&self) -> usize {
+        match &self.stage {
+            Stage::Serving(protocol) => protocol.kept(),
+            Stage::Lingering(_) => 0,
+        }
+    }
+
     /// Takes it as far as it goes now. Nothing in the scratch buffer is needed afterwards. `Err`: it is
     /// over, close the socket.
     pub(super) fn drive(
@@ -84,6 +94,13 @@ impl<S: Stream, P: Protocol> Connection<S, P> {
         common: &mut Common<P>,
         readiness: Readiness,
     ) -> Result<Waits, Reason> {
+        let kept = self.kept();
+        let driven = self.advance(common, readiness);
+        common.kept = (common.kept + self.kept()).saturating_sub(kept);
+        driven
+    }
+
+    fn advance(&mut self, common: &mut Common<P>, readiness: Readiness) -> Result<Waits, Reason> {
         let mut calls = Calls::new(readiness);
         let (due, mut begins_anew) = (self.due(), false);
         let mut stop = loop {
@@ -120,6 +137,7 @@ impl<S: Stream, P: Protocol> Connection<S, P> {
             scratch,
             lingers,
             bytes,
+            ..
         } = common;
         let protocol = match &mut self.stage {
             Stage::Serving(protocol) => protocol,

@@ -56,6 +56,7 @@ pub(crate) mod deadlines;
 mod gate;
 #[cfg(test)]
 mod models;
+mod rules;
 mod shutdown;
 #[cfg(test)]
 mod simulation;
@@ -63,7 +64,6 @@ mod stats;
 mod system;
 
 use std::io;
-use std::time::Duration;
 
 use log::{debug, info};
 use slab::Slab;
@@ -77,6 +77,7 @@ use shutdown::Shutdown;
 
 pub use calls::{SLICE, Stream};
 pub use deadlines::Moment;
+pub use rules::{Full, Rules};
 pub use stats::{Bytes, Stats};
 pub use system::{Event, System};
 
@@ -90,47 +91,6 @@ const BYTES_PER_TURN: usize = 1 << 20;
 
 /// The kind of the lingering close's deadline. The protocol's kinds follow it.
 const LINGER: usize = 0;
-
-/// What a reactor goes by, whatever its protocol.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Rules {
-    /// As many connections as there may be at once, at least 1. There is room for them from the start.
-    pub capacity: usize,
-    /// What happens when there are more.
-    pub full: Full,
-    /// How long to wait for the peer's FIN after our own. Zero closes at once. Default: 2 s.
-    pub linger: Duration,
-    /// How long a shutdown waits for the connections. Zero does not wait. Default: 10 s.
-    pub grace: Duration,
-    /// How often to log the [`Stats`]. Default: zero, never.
-    pub stats: Duration,
-}
-
-impl Rules {
-    /// The defaults, for so many connections.
-    #[must_use]
-    pub fn new(capacity: usize) -> Self {
-        Self {
-            capacity,
-            full: Full::NewcomersWait,
-            linger: Duration::from_secs(2),
-            grace: Duration::from_secs(10),
-            stats: Duration::ZERO,
-        }
-    }
-}
-
-/// What happens when there are as many connections as there may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Full {
-    /// Newcomers wait in the listener's queue, until a connection is closed.
-    NewcomersWait,
-    /// The oldest leaves: one that lingers, if there is one, and else the one whose deadline began
-    /// first. So slow peers cannot keep newcomers out. One connection more than the capacity is open
-    /// meanwhile.
-    OldestLeaves,
-}
 
 /// The state of a server of one protocol, less what polls.
 pub struct Reactor<S: System, P: Protocol> {
@@ -191,6 +151,7 @@ impl<S: System, P: Protocol> Reactor<S, P> {
                 scratch: vec![0; P::most_received(&shared).max(1)].into(),
                 lingers: !rules.linger.is_zero(),
                 bytes: Bytes::default(),
+                kept: 0,
                 shared,
             },
             slab,
@@ -287,6 +248,7 @@ impl<S: System, P: Protocol> Reactor<S, P> {
         }
         self.reopen_gate(now);
         self.stats.bytes = self.common.bytes;
+        self.stats.kept = self.common.kept as u64;
         if self.report_at.is_some_and(|at| at <= now) {
             self.report();
             self.report_at = next_report(now, &self.rules);
@@ -362,7 +324,8 @@ impl<S: System, P: Protocol> Reactor<S, P> {
     fn close(&mut self, key: usize, reason: &Reason, now: Moment) {
         debug!("connection {key} {}", reason.in_words(P::ENDS));
         self.deadlines.cancel(&mut self.slab, key);
-        if let Some(Entry::Connection(..)) = self.slab.try_remove(key) {
+        if let Some(Entry::Connection(connection, _)) = self.slab.try_remove(key) {
+            self.common.kept = self.common.kept.saturating_sub(connection.kept());
             self.stats.count_closed(reason);
             self.gate.release(now);
         }

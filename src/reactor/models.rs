@@ -68,6 +68,9 @@ pub(super) trait Model: Protocol<Shared: Send> + Send {
     /// Whether it discards what comes while it sends, and never ends.
     const STREAMS: bool = false;
 
+    /// Whether everything that was received and is not sent yet is on the heap.
+    const KEEPS_ALL: bool = false;
+
     /// Settings, the same for the same numbers.
     fn settings(random: &mut Random) -> Self::Shared;
 
@@ -80,8 +83,17 @@ pub(super) trait Model: Protocol<Shared: Send> + Send {
 
     fn owes(shared: &Self::Shared, past: &Past) -> Owes;
 
-    /// How long its deadline is, and whether bytes make it begin anew.
-    fn wait(shared: &Self::Shared) -> (Duration, bool);
+    /// How long its deadline is, and what makes it begin anew.
+    fn wait(shared: &Self::Shared) -> (Duration, Renewal);
+}
+
+/// What makes a protocol's deadline begin anew.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Renewal {
+    Nothing,
+    Bytes,
+    /// That there is something to be sent, after it had waited for bytes.
+    Answer,
 }
 
 impl Model for Hello {
@@ -105,8 +117,8 @@ impl Model for Hello {
         }
     }
 
-    fn wait(settings: &Settings) -> (Duration, bool) {
-        (settings.timeout, false)
+    fn wait(settings: &Settings) -> (Duration, Renewal) {
+        (settings.timeout, Renewal::Nothing)
     }
 }
 
@@ -154,8 +166,8 @@ impl Model for Scrape {
         }
     }
 
-    fn wait(_: &Page) -> (Duration, bool) {
-        (Duration::from_secs(5), false)
+    fn wait(_: &Page) -> (Duration, Renewal) {
+        (Duration::from_secs(5), Renewal::Answer)
     }
 }
 
@@ -174,13 +186,14 @@ impl Model for Daytime {
         }
     }
 
-    fn wait(_: &daytime::Clock) -> (Duration, bool) {
-        (Duration::from_secs(60), false)
+    fn wait(_: &daytime::Clock) -> (Duration, Renewal) {
+        (Duration::from_secs(60), Renewal::Nothing)
     }
 }
 
 impl Model for Echo {
     const NAME: &'static str = "echo";
+    const KEEPS_ALL: bool = true;
 
     fn settings(_: &mut Random) {}
 
@@ -194,8 +207,8 @@ impl Model for Echo {
         }
     }
 
-    fn wait((): &()) -> (Duration, bool) {
-        (Duration::from_secs(60), true)
+    fn wait((): &()) -> (Duration, Renewal) {
+        (Duration::from_secs(60), Renewal::Bytes)
     }
 }
 
@@ -209,8 +222,8 @@ impl Model for Chargen {
         Owes::Byte(chargen::character(past.sent))
     }
 
-    fn wait((): &()) -> (Duration, bool) {
-        (Duration::from_secs(60), true)
+    fn wait((): &()) -> (Duration, Renewal) {
+        (Duration::from_secs(60), Renewal::Bytes)
     }
 }
 

@@ -38,6 +38,9 @@ pub struct Stats {
     pub pauses: u64,
     /// What peers sent and were sent.
     pub bytes: Bytes,
+    /// Bytes on the heap that peers have not taken yet, at present; no count. What the kernel keeps for
+    /// them in its socket buffers is not in it.
+    pub kept: u64,
     /// As many connections as there may be at once; no count.
     pub capacity: u64,
 }

@@ -80,6 +80,9 @@ hello_echo_received_bytes_total {received}
 # HELP hello_echo_sent_bytes_total Bytes that clients were sent.
 # TYPE hello_echo_sent_bytes_total counter
 hello_echo_sent_bytes_total {sent}
+# HELP hello_echo_kept_bytes Bytes in this process that clients have not taken yet.
+# TYPE hello_echo_kept_bytes gauge
+hello_echo_kept_bytes {kept}
 # HELP hello_echo_accept_errors_total Failures to accept a connection.
 # TYPE hello_echo_accept_errors_total counter
 hello_echo_accept_errors_total {accept_errors}
@@ -99,6 +102,7 @@ hello_echo_build_info{{version=\"{version}\"}} 1
         closed = closed.collect::<String>(),
         received = stats.bytes.received,
         sent = stats.bytes.sent,
+        kept = stats.kept,
         accept_errors = stats.accept_errors,
         pauses = stats.pauses,
         dropped = DROPPED_LOG_LINES.load(Ordering::Relaxed),

@@ -47,6 +47,10 @@ impl Protocol for Echo {
         self.owed.keep(scratch);
     }
 
+    fn kept(&self) -> usize {
+        self.owed.kept()
+    }
+
     fn deadline(&self) -> Deadline {
         Deadline::idle(0)
     }

@@ -195,10 +195,12 @@ fn play<M: Model>(seed: u64, script: &[Outcome], conditions: Conditions) -> bool
         readiness = Readiness::Event { more, share };
         registered = interest;
     };
+    let connection_kept = connection.kept();
     let stream = connection.stream;
     let Past { received, sent, .. } = stream.past;
     assert_eq!(common.bytes.received, (received + stream.discarded) as u64);
     assert_eq!(common.bytes.sent, sent as u64);
+    assert_eq!(common.kept, connection_kept, "{script:?}");
     assert_done(&stream, script, &done);
     stream.used_up
 }

@@ -16,6 +16,7 @@ pub(super) fn common<P: Protocol>(shared: P::Shared) -> Common<P> {
         scratch: [b'!'; SCRATCH].into(),
         lingers: true,
         bytes: Bytes::default(),
+        kept: 0,
     }
 }
 

@@ -156,6 +156,10 @@ impl<M: Model> Stream for SimulatedStream<M> {
         }
         past.received += n;
         past.fin |= n == 0;
+        if world.owes(*id) != Owes::Receive {
+            let now = world.now;
+            world.sockets[*id].answered_at.get_or_insert(now);
+        }
         Ok(n)
     }
 

@@ -2,6 +2,41 @@
 
 use super::*;
 use crate::protocol::hello::{Hello, Settings};
+use crate::protocol::scrape::Scrape;
+
+/// Where the oldest leaves, one that lingers leaves first, then one that has not asked. One that has asked,
+/// and is slow to take its answer, is the last.
+#[test]
+fn whoever_has_asked_stays_longest() {
+    let mut rules = Rules::new(2);
+    rules.full = Full::OldestLeaves;
+    let page = || Scrape::settings(&mut Random(0));
+    let world = World::<Scrape>::new(Random(0), page(), rules, 1);
+    let mut simulation = Simulation::with(world, page(), false);
+    let arrive = |simulation: &mut Simulation<Scrape>, room, asks: bool| {
+        let world = &mut *simulation.world.borrow_mut();
+        let id = world.sockets.len();
+        world.arrive(0, room);
+        world.sockets[id].sent = if asks { 100 } else { 0 };
+    };
+    let open = |simulation: &Simulation<Scrape>| -> Vec<usize> {
+        simulation.world.borrow().open.iter().copied().collect()
+    };
+    for (room, asks, left) in [
+        (0, true, &[0][..]),   // has asked, and takes nothing
+        (0, false, &[0, 1]),   // has not asked
+        (0, false, &[0, 2]),   // a newcomer: the second leaves
+        (1000, true, &[0, 3]), // is answered at once, and lingers
+        (0, false, &[0, 4]),   // the one that lingers leaves
+        (0, true, &[0, 5]),    // has asked, too
+        (0, false, &[5, 6]),   // all that are left have asked: the oldest of them
+    ] {
+        arrive(&mut simulation, room, asks);
+        (0..3).for_each(|_| simulation.turn(false));
+        assert_eq!(open(&simulation), left);
+    }
+    simulation.settle();
+}
 
 /// A calm world with one listener or more, for so many connections.
 fn calm(listeners: usize, capacity: usize) -> Simulation<Hello> {

@@ -5,7 +5,7 @@ use std::io;
 
 use mio::Interest;
 
-use super::super::models::{Model, Owes, Past, Random};
+use super::super::models::{Model, Owes, Past, Random, Renewal};
 use super::super::{Full, Moment, Rules};
 
 /// One connection, as its peer and the kernel see it.
@@ -22,6 +22,8 @@ pub(super) struct Socket {
     pub(super) discarded: usize,
     pub(super) accepted_at: Option<Moment>,
     pub(super) moved_at: Option<Moment>,
+    /// When there was first something to be sent after it had waited for bytes.
+    pub(super) answered_at: Option<Moment>,
     pub(super) driven_at: Option<Moment>,
     /// Whether a receive brought the peer's FIN.
     pub(super) fin_came: bool,
@@ -175,10 +177,15 @@ impl<M: Model> World<M> {
     pub(super) fn due(&self, socket: &Socket) -> Option<Moment> {
         let (since, wait) = match socket.half_closed_at {
             Some(at) => (Some(at), self.rules.linger),
-            None => match M::wait(&self.shared) {
-                (wait, true) => (socket.moved_at.or(socket.accepted_at), wait),
-                (wait, false) => (socket.accepted_at, wait),
-            },
+            None => {
+                let (wait, renewal) = M::wait(&self.shared);
+                let renewed_at = match renewal {
+                    Renewal::Nothing => None,
+                    Renewal::Bytes => socket.moved_at,
+                    Renewal::Answer => socket.answered_at,
+                };
+                (renewed_at.or(socket.accepted_at), wait)
+            }
         };
         Some(since?.after(wait)).filter(|_| !wait.is_zero())
     }

@@ -43,6 +43,10 @@ impl System for Queue {
         Ok(Some(Duration::ZERO))
     }
 
+    fn watch_queue(&mut self, _: &&'static str, _: Moment) -> (Option<Moment>, Option<String>) {
+        (None, None)
+    }
+
     fn forget(&mut self, _: &&'static str) {}
 
     fn rearm(&mut self, _: usize, _: &&'static str) -> io::Result<()> {

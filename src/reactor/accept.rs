@@ -26,12 +26,17 @@ impl<S: System, P: Protocol> Reactor<S, P> {
         let Event { key, fin } = event;
         let mut lost = 0;
         for run in 0..ACCEPTS_PER_TURN {
-            let Some(listener) = listener(&self.slab, key).filter(|_| self.gate.is_open()) else {
+            if !self.gate.is_open() {
+                self.watch_queue(key, now);
+                return Ok(());
+            }
+            let Some(listener) = listener(&self.slab, key) else {
                 return Ok(());
             };
             if self.is_full() {
                 if run == 0 {
                     self.fill_gate(now); // an event says that somebody waits
+                    self.watch_queue(key, now);
                     return Ok(());
                 }
                 break;
@@ -66,6 +71,7 @@ impl<S: System, P: Protocol> Reactor<S, P> {
             }
         }
         if lost < ACCEPTS_PER_TURN {
+            self.watch_queue(key, now);
             self.rearm(key, now);
         } else {
             // Errors of single connections, they say, but nothing else comes: do not spin on it.
@@ -91,6 +97,28 @@ impl<S: System, P: Protocol> Reactor<S, P> {
         }
         self.deadlines.set(&mut self.slab, kind, key, now);
         self.drive(key, Readiness::New, now);
+    }
+
+    /// Peers are left in the listener's queue: looks whether it overflows.
+    fn watch_queue(&mut self, key: usize, now: Moment) {
+        let Some(listener) = listener(&self.slab, key) else {
+            return;
+        };
+        let (again_at, why) = self.system.watch_queue(listener, now);
+        self.watch_at = [self.watch_at, again_at].into_iter().flatten().min();
+        if let Some((why, suppressed)) = why.zip(self.throttle.admit(now)) {
+            warn!("{why}{suppressed}");
+        }
+    }
+
+    /// Looks again at the queues of all listeners, when it is time to.
+    pub(super) fn watch_queues(&mut self, now: Moment) {
+        if self.watch_at.is_some_and(|at| at <= now) {
+            self.watch_at = None;
+            for key in 0..self.listeners {
+                self.watch_queue(key, now);
+            }
+        }
     }
 
     fn is_full(&self) -> bool {

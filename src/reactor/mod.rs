@@ -109,6 +109,8 @@ pub struct Reactor<S: System, P: Protocol> {
     throttle: Throttle,
     deadlines: Deadlines,
     stats: Stats,
+    /// When to look whether a queue overflows.
+    watch_at: Option<Moment>,
     /// When the stats are to be logged.
     report_at: Option<Moment>,
     shutdown: Option<Shutdown>,
@@ -162,6 +164,7 @@ impl<S: System, P: Protocol> Reactor<S, P> {
             throttle: Throttle::default(),
             deadlines: Deadlines::new(waits),
             stats,
+            watch_at: None,
             report_at: next_report(Moment::START, &rules),
             shutdown: None,
             rules,
@@ -215,6 +218,7 @@ impl<S: System, P: Protocol> Reactor<S, P> {
             self.shutdown_alarm(),
             self.deadlines.next(),
             self.gate.reopens_at(),
+            self.watch_at.filter(|_| self.listening > 0),
             self.report_at,
         ];
         alarms.into_iter().flatten().min()
@@ -246,6 +250,7 @@ impl<S: System, P: Protocol> Reactor<S, P> {
                 self.accept(event, now)?;
             }
         }
+        self.watch_queues(now);
         self.reopen_gate(now);
         self.stats.bytes = self.common.bytes;
         self.stats.kept = self.common.kept as u64;

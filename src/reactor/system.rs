@@ -7,6 +7,7 @@ use std::time::Duration;
 use mio::Interest;
 
 use super::calls::Stream;
+use super::deadlines::Moment;
 
 /// What the reactor decides over: real sockets, or invented ones. All of it returns at once.
 pub trait System {
@@ -24,6 +25,14 @@ pub trait System {
     /// under way may still join for the time that is returned. `None`: the queue stays open, because
     /// others may have it, too, who will serve the newcomers.
     fn close_queue(&mut self, listener: &Self::Listener) -> io::Result<Option<Duration>>;
+
+    /// Looks whether the listener's queue overflows: called when peers are left in it. Returns when to
+    /// look again, if at all, and what is worth a line in the log.
+    fn watch_queue(
+        &mut self,
+        listener: &Self::Listener,
+        now: Moment,
+    ) -> (Option<Moment>, Option<String>);
 
     /// Reports the listener no more; it is dropped next.
     fn forget(&mut self, listener: &Self::Listener);

@@ -31,6 +31,9 @@ pub(super) fn reactor<P: Protocol>(
 /// What the server needs of each of its reactors.
 pub(super) trait Guest: Send {
     fn turn(&mut self, events: &Events, now: Moment) -> io::Result<()>;
+    /// Whether some of these events are its own.
+    #[cfg(feature = "metrics")]
+    fn has_events(&self, events: &Events) -> bool;
     fn alarm(&self) -> Option<Moment>;
     fn shut_down(&mut self, now: Moment);
     fn is_shut_down(&self) -> bool;
@@ -48,6 +51,11 @@ where
     fn turn(&mut self, events: &Events, now: Moment) -> io::Result<()> {
         let ours = self.system.events(events);
         self.handle(ours, now)
+    }
+
+    #[cfg(feature = "metrics")]
+    fn has_events(&self, events: &Events) -> bool {
+        self.system.events(events).next().is_some()
     }
 
     fn alarm(&self) -> Option<Moment> {

@@ -36,9 +36,10 @@ struct Control {
     published: Published,
 }
 
-/// The stats of a server as they were when its last turn was over: in between nothing changes.
+/// The stats of a server as they were when its last turn was over: in between nothing changes. And how
+/// many peers wait in its queues, where somebody asks for that.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Published(Arc<Mutex<Stats>>);
+pub(super) struct Published(Arc<Mutex<(Stats, u64)>>);
 
 impl Handle {
     pub(super) fn new(registry: &Registry, published: Published) -> io::Result<Self> {
@@ -62,7 +63,7 @@ impl Handle {
     /// that is now. Not for a signal handler: there is a lock.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.0.published.get()
+        self.0.published.get().0
     }
 
     /// Whether somebody has asked for the shutdown.
@@ -72,16 +73,21 @@ impl Handle {
 }
 
 impl Published {
-    pub(super) fn get(&self) -> Stats {
-        let stats = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        stats.clone()
+    pub(super) fn get(&self) -> (Stats, u64) {
+        let published = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        published.clone()
     }
 
     /// Does nothing if nobody could read it.
     pub(super) fn set(&self, stats: &Stats) {
         if Arc::strong_count(&self.0) > 1 {
             let mut published = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            published.clone_from(stats);
+            published.0.clone_from(stats);
         }
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(super) fn set_waiting(&self, waiting: u64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).1 = waiting;
     }
 }

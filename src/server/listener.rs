@@ -14,11 +14,13 @@ use libc::c_int;
 use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
-use socket2::{Domain, SockAddr, SockFilter, Socket, Type};
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::address::{Address, LocalAddr};
 use super::limits::sysctl;
+use super::queue::{Guard, Watched};
 use crate::error::explain;
+use crate::reactor::Moment;
 
 /// One listening socket, TCP or Unix: a stream socket is all that the server needs to know.
 #[derive(Debug)]
@@ -26,6 +28,7 @@ pub(crate) struct Listener {
     socket: Socket,
     local_addr: LocalAddr,
     origin: Origin,
+    guard: Guard,
 }
 
 #[derive(Debug)]
@@ -132,6 +135,7 @@ impl Listener {
             socket,
             local_addr,
             origin,
+            guard: Guard::new(),
         }
     }
 
@@ -169,6 +173,32 @@ impl Listener {
         }
     }
 
+    /// Looks whether the queue overflows. Returns when to look again, if at all, and what is worth a line
+    /// in the log. A Unix socket has no handshake and so no ghosts, and the queue of others is theirs.
+    pub(crate) fn watch_queue(&self, now: Moment) -> (Option<Moment>, Option<String>) {
+        let (LocalAddr::Tcp(address), Origin::Bound(_)) = (&self.local_addr, &self.origin) else {
+            return (None, None);
+        };
+        let Watched { again_at, began } = self.guard.watch(&self.socket, now).unwrap_or_default();
+        let why = began.map(|(waiting, most)| {
+            format!(
+                "clients were turned away from {address}, where {waiting} wait and {most} may: they try again"
+            )
+        });
+        (again_at, why)
+    }
+
+    /// How many peers wait in the queue. Of a Unix socket nobody tells.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn waiting(&self) -> u64 {
+        match &self.local_addr {
+            LocalAddr::Tcp(_) => {
+                super::queue::length(&self.socket).map_or(0, |(waiting, _)| waiting.into())
+            }
+            LocalAddr::Unix(_) => 0,
+        }
+    }
+
     /// Lets nobody new into the queue, and says how long those may take to join it whose handshake
     /// is under way: they believe to be connected as soon as they have seen our SYN-ACK, and closing
     /// the listener before their ACK has come would reset them.
@@ -188,7 +218,7 @@ impl Listener {
             LocalAddr::Tcp(_) => Some(HANDSHAKE),
             LocalAddr::Unix(_) => None,
         };
-        if handshake.is_some() && self.socket.attach_filter(&DROP_SYN).is_ok() {
+        if handshake.is_some() && self.guard.close(&self.socket).is_ok() {
             return Ok(handshake);
         }
         self.socket.listen(0)?;
@@ -202,19 +232,6 @@ const HANDSHAKE: Duration = Duration::from_millis(500);
 /// The same within one kernel: its part for one packet, which is never put off, and some more for a
 /// virtual machine whose core is away for a moment.
 const HANDSHAKE_ON_LOOPBACK: Duration = Duration::from_millis(5);
-
-/// A socket filter (bpf(4) in its classic form) over the TCP header, whose byte 13 has the flags.
-const DROP_SYN: [SockFilter; 5] = {
-    let [load_byte, and, jump_if_equal, return_] = [0x30, 0x54, 0x15, 0x06];
-    let (syn, ack) = (0x02, 0x10);
-    [
-        SockFilter::new(load_byte, 0, 0, 13),
-        SockFilter::new(and, 0, 0, syn | ack),
-        SockFilter::new(jump_if_equal, 0, 1, syn),
-        SockFilter::new(return_, 0, 0, 0),        // drop it
-        SockFilter::new(return_, 0, 0, u32::MAX), // take all of it
-    ]
-};
 
 impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

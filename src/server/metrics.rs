@@ -45,7 +45,10 @@ pub(super) fn guest(
         LocalAddr::Unix(_) => info!("metrics on {listener}, at {PATH}"),
     }
     let published = published.clone();
-    let page: Page = Box::new(move || page(&published.get()));
+    let page: Page = Box::new(move || {
+        let (stats, waiting) = published.get();
+        page(&stats, waiting)
+    });
     let rules = Rules {
         full: Full::OldestLeaves,
         ..Rules::new(SCRAPES)
@@ -55,7 +58,7 @@ pub(super) fn guest(
 }
 
 /// The page, as it is sent.
-fn page(stats: &Stats) -> String {
+fn page(stats: &Stats, waiting: u64) -> String {
     let closed = stats.closed().map(|(reason, count)| {
         let reason = reason.replace(' ', "_");
         format!("hello_echo_connections_closed_total{{reason=\"{reason}\"}} {count}\n")
@@ -68,6 +71,9 @@ hello_echo_connections_open {open}
 # HELP hello_echo_connections_max Clients there can be at once; others wait.
 # TYPE hello_echo_connections_max gauge
 hello_echo_connections_max {max}
+# HELP hello_echo_connections_waiting Clients in the accept queues of TCP listeners.
+# TYPE hello_echo_connections_waiting gauge
+hello_echo_connections_waiting {waiting}
 # HELP hello_echo_connections_accepted_total Clients that were accepted.
 # TYPE hello_echo_connections_accepted_total counter
 hello_echo_connections_accepted_total {accepted}

@@ -12,6 +12,7 @@ mod listener;
 #[cfg(feature = "metrics")]
 pub(crate) mod metrics;
 mod notify;
+mod queue;
 #[cfg(feature = "cli")]
 pub(crate) mod signals;
 pub(crate) mod sockets;
@@ -31,6 +32,8 @@ use crate::reactor::{Moment, Reactor, Stats};
 use address::LocalAddr;
 use guest::{Guest, local_addrs};
 use handle::Published;
+#[cfg(feature = "metrics")]
+use listener::Listener;
 use notify::Manager;
 use sockets::Sockets;
 
@@ -228,6 +231,15 @@ impl<P: Protocol> Server<P> {
         let ours = self.reactor.system.events(&self.events);
         self.reactor.handle(ours, now)?;
         self.published.set(self.reactor.stats());
+        #[cfg(feature = "metrics")]
+        if self
+            .metrics
+            .as_ref()
+            .is_some_and(|m| m.has_events(&self.events))
+        {
+            let waiting = self.reactor.listeners().map(Listener::waiting).sum();
+            self.published.set_waiting(waiting);
+        }
         for guest in self.guests.iter_mut().chain(&mut self.metrics) {
             guest.turn(&self.events, now)?;
         }

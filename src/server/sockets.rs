@@ -14,7 +14,7 @@ use mio::{Events, Interest, Registry, Token};
 use socket2::SockAddr;
 
 use super::listener::Listener;
-use crate::reactor::{Event, SLICE, Stream, System};
+use crate::reactor::{Event, Moment, SLICE, Stream, System};
 
 /// Where a token has the number of its reactor: above the key, which has 24 bits at least.
 const SHIFT: u32 = usize::BITS - 8;
@@ -76,6 +76,14 @@ impl System for Sockets {
 
     fn close_queue(&mut self, listener: &Listener) -> io::Result<Option<Duration>> {
         listener.close_queue()
+    }
+
+    fn watch_queue(
+        &mut self,
+        listener: &Listener,
+        now: Moment,
+    ) -> (Option<Moment>, Option<String>) {
+        listener.watch_queue(now)
     }
 
     fn forget(&mut self, listener: &Listener) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use mio::Interest;
 
 use super::super::models::{Model, Owes, check_sent};
-use super::super::{SLICE, Stream, System};
+use super::super::{Moment, SLICE, Stream, System};
 use super::world::{Last, World};
 
 pub(super) struct Kernel<M: Model>(pub(super) Rc<RefCell<World<M>>>);
@@ -64,6 +64,17 @@ impl<M: Model> System for Kernel<M> {
         let wait = Duration::from_millis(world.random.choose(&[0, 0, 50]));
         world.queues[listener.1].joinable_until = Some(world.now.after(wait));
         Ok(Some(wait))
+    }
+
+    /// From time to time it is to be looked at again.
+    fn watch_queue(
+        &mut self,
+        _: &SimulatedListener<M>,
+        now: Moment,
+    ) -> (Option<Moment>, Option<String>) {
+        let random = &mut self.0.borrow_mut().random;
+        let again_at = now.after(Duration::from_millis(1 + random.below(50) as u64));
+        (Some(again_at).filter(|_| random.one_in(3)), None)
     }
 
     fn forget(&mut self, listener: &SimulatedListener<M>) {

@@ -84,7 +84,9 @@ impl Load {
     }
 
     /// Catches SIGINT, SIGTERM and SIGHUP from here on: each [cuts the run
-    /// short](Self::is_cut_short). The second SIGINT or SIGTERM ends the process.
+    /// short](Self::is_cut_short). The second SIGINT or SIGTERM ends the process. SIGINT and SIGHUP
+    /// stay ignored if they are ignored before, as nohup(1) and shells leave them. The calling thread
+    /// unblocks the signals that are caught.
     ///
     /// # Errors
     /// No descriptor is left.

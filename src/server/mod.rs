@@ -127,6 +127,9 @@ impl<P: Protocol> Server<P> {
     /// process at once, with 143 or 130; SIGUSR1 logs the [stats](Self::stats); SIGHUP and SIGXFSZ do
     /// nothing. They all do nothing once the server is dropped: what they did before is not restored.
     ///
+    /// SIGINT and SIGHUP stay ignored if they are ignored before, as nohup(1) and shells leave them.
+    /// The calling thread unblocks the signals that are caught. The other threads keep their masks.
+    ///
     /// # Errors
     /// No descriptor is left for what wakes the poll, or the poll is broken.
     #[cfg(feature = "cli")]

@@ -1,5 +1,6 @@
 //! What signals mean to the server, and how they reach its poll.
 
+use std::fs;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
@@ -11,6 +12,7 @@ use libc::c_int;
 use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Registry};
+use nix::sys::signal::{SigSet, Signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
@@ -33,6 +35,13 @@ pub(crate) enum Request {
     Nothing,
 }
 
+/// The signals that a process catches in any case.
+const ALWAYS: [c_int; 3] = [SIGTERM, SIGUSR1, SIGXFSZ];
+
+/// The signals that stay ignored if they were ignored when the process began. nohup(1) ignores SIGHUP,
+/// and a shell without job control ignores SIGINT for its background jobs.
+const UNLESS_IGNORED: [c_int; 2] = [SIGINT, SIGHUP];
+
 /// How far apart the signals of a shutdown are at least, to be two: timeout(1) sends one to its child
 /// and then the same to the child's process group.
 const APART: Duration = Duration::from_millis(5);
@@ -46,22 +55,41 @@ pub(crate) struct Signals {
     /// within the handler: once the first was heard, that works whatever the server is doing.
     is_final: Arc<AtomicBool>,
     final_from: Option<Moment>,
-    finals: [SigId; 2],
+    finals: Vec<SigId>,
 }
 
 impl Signals {
     /// Catches them from here on. The poll reports under [`TOKEN`] when some have come.
+    ///
+    /// signal-hook installs a handler before it notes what the handler has to do, so a signal between
+    /// the two would be lost: they are blocked meanwhile. Unblocking them afterwards also undoes a mask
+    /// that the parent process has left to this one.
     pub(crate) fn catch(registry: &Registry) -> io::Result<Self> {
+        let ignored = ignored();
+        let mut caught = ALWAYS.to_vec();
+        caught.extend(UNLESS_IGNORED.iter().filter(|n| !ignored.contains(n)));
+        let signals = caught.iter().map(|number| Signal::try_from(*number));
+        let mask: SigSet = signals.collect::<Result<_, _>>()?;
+        mask.thread_block()?;
+        let signals = Self::set_up(registry, &caught);
+        mask.thread_unblock()?;
+        signals
+    }
+
+    fn set_up(registry: &Registry, caught: &[c_int]) -> io::Result<Self> {
         let (woken, waker) = UnixStream::pair()?;
         SourceFd(&woken.as_raw_fd()).register(registry, TOKEN, Interest::READABLE)?;
-        let all = [SIGTERM, SIGINT, SIGUSR1, SIGHUP, SIGXFSZ];
-        let delivery = SignalDelivery::with_pipe(woken, waker, SignalOnly, all)?;
+        let delivery = SignalDelivery::with_pipe(woken, waker, SignalOnly, caught)?;
         let is_final = Arc::new(AtomicBool::new(false));
-        let end =
-            |signal| flag::register_conditional_shutdown(signal, 128 + signal, is_final.clone());
+        let ends = caught
+            .iter()
+            .filter(|number| matches!(**number, SIGTERM | SIGINT));
+        let finals = ends.map(|number| {
+            flag::register_conditional_shutdown(*number, 128 + number, is_final.clone())
+        });
         Ok(Self {
             delivery,
-            finals: [end(SIGTERM)?, end(SIGINT)?],
+            finals: finals.collect::<io::Result<_>>()?,
             is_final,
             final_from: None,
         })
@@ -108,8 +136,21 @@ impl Signals {
 
 impl Drop for Signals {
     fn drop(&mut self) {
-        for id in self.finals {
+        for id in self.finals.drain(..) {
             low_level::unregister(id);
         }
     }
+}
+
+/// The signals of [`UNLESS_IGNORED`] that this process ignores, as proc(5) tells. sigaction(2) would
+/// tell it, too, but only `unsafe` code can call it. Without /proc none is taken to be ignored.
+fn ignored() -> Vec<c_int> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let set = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|set| u64::from_str_radix(set.trim(), 16).ok())
+        .unwrap_or(0);
+    let is_ignored = |number: &c_int| set & 1 << (number - 1) != 0;
+    UNLESS_IGNORED.into_iter().filter(is_ignored).collect()
 }

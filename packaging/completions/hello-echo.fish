@@ -2,6 +2,8 @@ complete -c hello-echo -s l -l listen -d 'Where to listen: HOST:PORT, [V6]:PORT 
 complete -c hello-echo -l greeting -d 'What every client is sent first, may be empty. Escapes: \\n \\r \\t \\0 \\\\ \\xHH [HELLO_ECHO_GREETING, default hello\\n]' -r
 complete -c hello-echo -l max-read -d 'The longest message that is echoed: 1 to 1048576 bytes [HELLO_ECHO_MAX_READ, default 1000]' -r
 complete -c hello-echo -l backlog -d 'How many clients may wait to be accepted; clamped by net.core.somaxconn [HELLO_ECHO_BACKLOG, default 4096]' -r
+complete -c hello-echo -l reuse-port -d 'Let other processes listen on the same TCP ports; all of them must say so [HELLO_ECHO_REUSE_PORT, default no]' -r -f -a "true\t''
+false\t''"
 complete -c hello-echo -l timeout -d 'How long a client may take from its connection to the end of its echo; 0 for ever [HELLO_ECHO_TIMEOUT, default 60s]' -r
 complete -c hello-echo -l linger -d 'How long to wait for the client\'s FIN after the echo; 0 closes at once [HELLO_ECHO_LINGER, default 2s]' -r
 complete -c hello-echo -l grace -d 'How long a shutdown waits for clients that are not done; 0 does not wait [HELLO_ECHO_GRACE, default 10s]' -r
@@ -10,7 +12,6 @@ complete -c hello-echo -l stats -d 'How often to log what became of the clients,
 complete -c hello-echo -l metrics -d 'Where to serve Prometheus\' text over HTTP, at /metrics [HELLO_ECHO_METRICS, default off]' -r
 complete -c hello-echo -l log-format -d 'How a log line looks: text or json, which is an object a line [HELLO_ECHO_LOG_FORMAT, default text]' -r -f -a "text\t''
 json\t''"
-complete -c hello-echo -l reuse-port -d 'Let other processes listen on the same TCP ports; all of them must say so [HELLO_ECHO_REUSE_PORT, default no]'
 complete -c hello-echo -s v -l verbose -d 'Log every connection; -vv everything'
 complete -c hello-echo -s q -l quiet -d 'Log warnings and errors only; -qq errors, -qqq nothing'
 complete -c hello-echo -s h -l help -d 'Print help'

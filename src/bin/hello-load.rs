@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use hello_echo::load::Load;
 use hello_echo::load::cli::{self, Invocation};
 use hello_echo::load::report::{Report, html};
+use hello_echo::program::escape::{escape, escape_json};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// The time between two updates of the progress bar.
@@ -23,10 +24,14 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(3),
         Err(e) => {
-            let _ = writeln!(io::stderr(), "hello-load: {e}");
+            complain(&e.to_string());
             ExitCode::FAILURE
         }
     }
+}
+
+fn complain(why: &str) {
+    let _ = writeln!(io::stderr(), "hello-load: {}", escape(why));
 }
 
 /// Returns whether everything was right.
@@ -71,7 +76,7 @@ fn run(invocation: &Invocation) -> io::Result<bool> {
     let conditions = invocation.fail_if.iter();
     let complaints: Vec<String> = conditions.filter_map(|c| c.complaint(&report)).collect();
     for complaint in &complaints {
-        let _ = writeln!(io::stderr(), "hello-load: {complaint}");
+        complain(complaint);
     }
     // A check that was cut short has no result.
     let is_checked = !invocation.check || !report.is_cut_short;
@@ -90,16 +95,17 @@ fn cannot_write(name: &Path, error: &io::Error) -> io::Error {
 
 fn say(invocation: &Invocation, report: &Report<'_>) -> io::Result<()> {
     if invocation.json {
-        return writeln!(io::stdout(), "{}", report.json());
+        let json = report.json().to_string();
+        return writeln!(io::stdout(), "{}", escape_json(&json));
     }
     if !invocation.check {
         return write!(io::stdout(), "{report}");
     }
     for described in &report.record.described {
-        let _ = writeln!(io::stderr(), "hello-load: {described}");
+        complain(described);
     }
     if report.is_cut_short && report.error.is_none() {
-        let _ = writeln!(io::stderr(), "hello-load: cut short by a signal");
+        complain("cut short by a signal");
     }
     Ok(())
 }

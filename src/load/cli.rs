@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use super::report::condition::{Condition, thousands};
+use super::report::condition::Condition;
 use super::{Options, Payloads, Plan, Source};
-use crate::program::cli::unescape;
+use crate::program::usage;
+use crate::program::values::{self, Utf8, count, unescape};
 use crate::protocol::hello::MAX_MESSAGE;
 use crate::server::address::Address;
 
@@ -41,7 +42,7 @@ pub fn parse(
     line: impl IntoIterator<Item = impl Into<OsString> + Clone>,
 ) -> clap::error::Result<Invocation> {
     let line: Vec<OsString> = line.into_iter().map(Into::into).collect();
-    let mut matches = command().try_get_matches_from(&line)?;
+    let mut matches = usage::matches(command(), &line)?;
     let seed = matches.remove_one("seed").unwrap_or_else(random);
     let check = matches.get_flag("check");
     Ok(Invocation {
@@ -87,7 +88,8 @@ pub fn command() -> Command {
         .version(env!("CARGO_PKG_VERSION"))
         .about("Opens many connections to hello-echo servers and checks every byte")
         .after_help(
-            "Without -n and -d there are 10000 exchanges; with --hold alone none beside the held.\n\
+            "A count may end in k, M, G, Ki, Mi or Gi; a duration has units, as in 500ms or 1m30s.\n\
+             Without -n and -d there are 10000 exchanges; with --hold alone none beside the held.\n\
              The report is on stdout, progress on stderr and only on a terminal.\n\
              Exit status: 0 right, 1 could not run, 2 wrong usage, 3 something was wrong.",
         )
@@ -96,7 +98,7 @@ pub fn command() -> Command {
                 .value_name("ADDR")
                 .default_value("127.0.0.1:8000")
                 .num_args(0..)
-                .value_parser(value_parser!(Address))
+                .value_parser(Utf8(str::parse::<Address>))
                 .help("HOST:PORT, [V6]:PORT or unix:PATH; several have their turns"),
         )
         .arg(flag(
@@ -106,14 +108,14 @@ pub fn command() -> Command {
         .arg(
             setting("exchanges", "N", "How many exchanges")
                 .short('n')
-                .value_parser(count),
+                .value_parser(Utf8(count)),
         )
         .arg(duration("duration", "How long exchanges are begun").short('d'))
         .arg(
             setting("concurrency", "N", "Exchanges under way at once")
                 .short('c')
                 .default_value("64")
-                .value_parser(at_least_one),
+                .value_parser(Utf8(at_least_one)),
         )
         .arg(
             setting(
@@ -123,7 +125,7 @@ pub fn command() -> Command {
                      counts from when they were meant to begin",
             )
             .short('r')
-            .value_parser(at_least_one),
+            .value_parser(Utf8(at_least_one)),
         )
         .arg(
             setting(
@@ -132,12 +134,12 @@ pub fn command() -> Command {
                 "First open so many connections, greeted and silent; in the end\n\
                      finish each with an exchange",
             )
-            .value_parser(count),
+            .value_parser(Utf8(count)),
         )
         .arg(
             setting("ramp", "N", "How many of the held to open a second")
                 .requires("hold")
-                .value_parser(at_least_one),
+                .value_parser(Utf8(at_least_one)),
         )
         .arg(
             setting(
@@ -146,7 +148,7 @@ pub fn command() -> Command {
                 "What to send, or MIN-MAX for lengths in between",
             )
             .default_value("1000")
-            .value_parser(lengths),
+            .value_parser(Utf8(lengths)),
         )
         .arg(
             setting(
@@ -156,7 +158,7 @@ pub fn command() -> Command {
                      ports of its own",
             )
             .action(ArgAction::Append)
-            .value_parser(value_parser!(Source)),
+            .value_parser(Utf8(str::parse::<Source>)),
         )
         .arg(
             setting(
@@ -166,7 +168,7 @@ pub fn command() -> Command {
             )
             .allow_hyphen_values(true)
             .default_value(r"hello\n")
-            .value_parser(unescape),
+            .value_parser(Utf8(unescape)),
         )
         .arg(duration("timeout", "How long an exchange may take; 0 for ever").default_value("60s"))
         .arg(flag("json", "The report as one JSON object"))
@@ -176,7 +178,7 @@ pub fn command() -> Command {
         )
         .arg(
             setting("seed", "N", "Makes the payloads the same as in another run")
-                .value_parser(value_parser!(u64)),
+                .value_parser(Utf8(count)),
         )
         .arg(
             setting(
@@ -186,7 +188,7 @@ pub fn command() -> Command {
                      rate<10k, wrong>0; repeatable",
             )
             .action(ArgAction::Append)
-            .value_parser(value_parser!(Condition)),
+            .value_parser(Utf8(str::parse::<Condition>)),
         )
 }
 
@@ -195,7 +197,7 @@ fn setting(name: &'static str, value: &'static str, help: &'static str) -> Arg {
 }
 
 fn duration(name: &'static str, help: &'static str) -> Arg {
-    setting(name, "DURATION", help).value_parser(humantime::parse_duration)
+    setting(name, "DURATION", help).value_parser(Utf8(values::duration))
 }
 
 fn flag(name: &'static str, help: &'static str) -> Arg {
@@ -205,13 +207,6 @@ fn flag(name: &'static str, help: &'static str) -> Arg {
         .help(help)
 }
 
-/// A number. `k` stands for thousands and `M` for millions.
-fn count(text: &str) -> Result<u64, String> {
-    let (digits, unit) = thousands(text);
-    let count = digits.parse().ok().and_then(|n: u64| n.checked_mul(unit));
-    count.ok_or_else(|| "not a number, such as 500 or 10k".to_owned())
-}
-
 fn at_least_one(text: &str) -> Result<u64, String> {
     let count = count(text)?;
     (count > 0)
@@ -219,20 +214,14 @@ fn at_least_one(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "must be at least 1".to_owned())
 }
 
-/// `1000` or `1-1000`, in bytes.
+/// `1000` or `1-64Ki`, in bytes.
 fn lengths(text: &str) -> Result<(usize, usize), String> {
-    let number = |text: &str| {
-        text.parse::<usize>()
-            .map_err(|_| format!("{text:?} is no number"))
-    };
-    let (shortest, longest) = match text.split_once('-') {
-        Some((shortest, longest)) => (number(shortest)?, number(longest)?),
-        None => (number(text)?, number(text)?),
-    };
-    if shortest == 0 || shortest > longest || longest > MAX_MESSAGE {
+    let (shortest, longest) = text.split_once('-').unwrap_or((text, text));
+    let (shortest, longest) = (count(shortest)?, count(longest)?);
+    if shortest == 0 || shortest > longest || longest > MAX_MESSAGE as u64 {
         return Err(format!("not 1 to {MAX_MESSAGE} bytes, the shorter first"));
     }
-    Ok((shortest, longest))
+    Ok((shortest as usize, longest as usize))
 }
 
 fn options(matches: &mut ArgMatches, seed: u64, check: bool) -> Options {

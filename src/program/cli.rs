@@ -1,6 +1,5 @@
 //! The server's command line: options and environment to [`Config`].
 
-use std::env::VarError;
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::time::Duration;
@@ -8,12 +7,17 @@ use std::time::Duration;
 use clap::builder::{BoolishValueParser, PossibleValuesParser};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 use log::LevelFilter;
 
+use super::escape::escape;
+use super::usage;
+use super::values::{Utf8, count_in, duration};
 use crate::protocol::hello::{MAX_MESSAGE, Settings};
 use crate::server::address::{Address, ParseAddressError};
 use crate::server::config::{Config, SHORTEST_STATS};
+
+pub use super::values::unescape;
 
 /// What the command line asked for.
 #[derive(Clone, Debug)]
@@ -52,13 +56,14 @@ const LOG_FORMATS: &[&str] = if cfg!(feature = "json") {
 pub fn parse(
     line: impl IntoIterator<Item = impl Into<OsString> + Clone>,
 ) -> clap::error::Result<Arguments> {
-    let mut matches = command().try_get_matches_from(line)?;
+    let line: Vec<OsString> = line.into_iter().map(Into::into).collect();
+    let mut matches = usage::matches(command(), &line)?;
     let log_level = log_level(&matches);
     let log_format = match matches.get_one::<String>("log-format").map(String::as_str) {
         Some("json") => LogFormat::Json,
         _ => LogFormat::Text,
     };
-    let listen = listen(&mut matches, std::env::var(LISTEN_VARIABLE))?;
+    let listen = listen(&mut matches, std::env::var_os(LISTEN_VARIABLE))?;
     Ok(Arguments {
         hello: hello(&mut matches),
         config: config(&mut matches, listen),
@@ -79,7 +84,8 @@ pub fn command() -> Command {
         .about("Greets every client, echoes one message and closes")
         .next_line_help(true)
         .after_help(
-            "An option on the command line wins over its environment variable.\n\
+            "An option on the command line wins over its environment variable; an empty one counts as unset.\n\
+             A count may end in k, M, G, Ki, Mi or Gi; a duration has units, as in 500ms or 1m30s.\n\
              SIGTERM or SIGINT shuts down, a second one at once; SIGUSR1 logs the counters.\n\
              Logs go to stderr; without -v and -q, RUST_LOG filters them.\n\
              Exit status: 0 done, 1 could not run, 2 wrong usage.",
@@ -96,7 +102,7 @@ pub fn command() -> Command {
             .short('l')
             .env(None::<&str>)
             .action(ArgAction::Append)
-            .value_parser(value_parser!(Address)),
+            .value_parser(Utf8(str::parse::<Address>)),
         )
         .arg(
             setting(
@@ -107,7 +113,7 @@ pub fn command() -> Command {
                 r"What every client is sent first, may be empty. Escapes: \n \r \t \0 \\ \xHH",
             )
             .allow_hyphen_values(true)
-            .value_parser(unescape),
+            .value_parser(Utf8(unescape)),
         )
         .arg(
             setting(
@@ -117,7 +123,7 @@ pub fn command() -> Command {
                 "1000",
                 "The longest message that is echoed: 1 to 1048576 bytes",
             )
-            .value_parser(value_parser!(u32).range(1..=MAX_MESSAGE as i64)),
+            .value_parser(Utf8(count_in(1..=MAX_MESSAGE as u32))),
         )
         .arg(
             setting(
@@ -127,19 +133,21 @@ pub fn command() -> Command {
                 "4096",
                 "How many clients may wait to be accepted; clamped by net.core.somaxconn",
             )
-            .value_parser(value_parser!(u32).range(1..=i64::from(i32::MAX))),
+            .value_parser(Utf8(count_in(1..=i32::MAX as u32))),
         )
         .arg(
-            Arg::new("reuse-port")
-                .long("reuse-port")
-                .env("HELLO_ECHO_REUSE_PORT")
-                .hide_env(true)
-                .action(ArgAction::SetTrue)
-                .value_parser(BoolishValueParser::new())
-                .help(
-                    "Let other processes listen on the same TCP ports; all of them must say so\n\
-                     [HELLO_ECHO_REUSE_PORT, default no]",
-                ),
+            setting(
+                "reuse-port",
+                "HELLO_ECHO_REUSE_PORT",
+                "yes|no",
+                "no",
+                "Let other processes listen on the same TCP ports; all of them must say so",
+            )
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("yes")
+            .hide_possible_values(true)
+            .value_parser(Utf8(BoolishValueParser::new())),
         )
         .arg(
             setting(
@@ -149,7 +157,7 @@ pub fn command() -> Command {
                 "60s",
                 "How long a client may take from its connection to the end of its echo; 0 for ever",
             )
-            .value_parser(humantime::parse_duration),
+            .value_parser(Utf8(duration)),
         )
         .arg(
             setting(
@@ -159,7 +167,7 @@ pub fn command() -> Command {
                 "2s",
                 "How long to wait for the client's FIN after the echo; 0 closes at once",
             )
-            .value_parser(humantime::parse_duration),
+            .value_parser(Utf8(duration)),
         )
         .arg(
             setting(
@@ -169,7 +177,7 @@ pub fn command() -> Command {
                 "10s",
                 "How long a shutdown waits for clients that are not done; 0 does not wait",
             )
-            .value_parser(humantime::parse_duration),
+            .value_parser(Utf8(duration)),
         )
         .arg(
             setting(
@@ -180,7 +188,7 @@ pub fn command() -> Command {
                 "How many clients there may be at once; others wait in the backlog for their turn",
             )
             .default_value(None)
-            .value_parser(value_parser!(u32).range(1..)),
+            .value_parser(Utf8(count_in(1..=u32::MAX))),
         )
         .arg(
             setting(
@@ -190,7 +198,7 @@ pub fn command() -> Command {
                 "0",
                 "How often to log what became of the clients, 10ms or more; 0 is off",
             )
-            .value_parser(interval),
+            .value_parser(Utf8(interval)),
         )
         .arg(
             setting(
@@ -200,7 +208,7 @@ pub fn command() -> Command {
                 "off",
                 "Where to serve Prometheus' text over HTTP, at /metrics",
             )
-            .value_parser(metrics),
+            .value_parser(Utf8(metrics)),
         )
         .arg(
             setting(
@@ -211,7 +219,7 @@ pub fn command() -> Command {
                 "How a log line looks: text or json, which is an object a line",
             )
             .hide_possible_values(true)
-            .value_parser(PossibleValuesParser::new(LOG_FORMATS)),
+            .value_parser(Utf8(PossibleValuesParser::new(LOG_FORMATS))),
         )
         .arg(
             Arg::new("verbose")
@@ -251,27 +259,25 @@ fn setting(
 /// Flag before environment before default.
 fn listen(
     matches: &mut ArgMatches,
-    variable: Result<String, VarError>,
+    variable: Option<OsString>,
 ) -> clap::error::Result<Vec<Address>> {
     let fault = |value: &str, why: &dyn Display| {
-        let fault = format!("invalid value '{value}' for {LISTEN_VARIABLE}: {why}");
+        let value = escape(value);
+        let fault = format!("invalid value '{value}' for '{LISTEN_VARIABLE}': {why}");
         command().error(ErrorKind::ValueValidation, fault)
     };
     let is_default = matches.value_source("listen") == Some(ValueSource::DefaultValue);
-    match variable {
-        Ok(listed) if is_default => listed
-            .split(',')
-            .map(|address| address.parse().map_err(|e| fault(address, &e)))
-            .collect(),
-        Err(VarError::NotUnicode(value)) if is_default => {
-            Err(fault(&value.to_string_lossy(), &"not UTF-8"))
-        }
-        _ => Ok(matches
-            .remove_many("listen")
-            .into_iter()
-            .flatten()
-            .collect()),
-    }
+    let Some(listed) = variable.filter(|listed| is_default && !listed.is_empty()) else {
+        let addresses = matches.remove_many("listen");
+        return Ok(addresses.into_iter().flatten().collect());
+    };
+    let Some(listed) = listed.to_str() else {
+        return Err(fault(&listed.to_string_lossy(), &"it is not UTF-8"));
+    };
+    let addresses = listed.split(',');
+    addresses
+        .map(|address| address.parse().map_err(|e| fault(address, &e)))
+        .collect()
 }
 
 fn config(matches: &mut ArgMatches, listen: Vec<Address>) -> Config {
@@ -335,166 +341,12 @@ fn metrics(text: &str) -> Result<Option<Address>, ParseAddressError> {
 
 /// A duration that is zero or long enough to be repeated.
 fn interval(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(interval) if interval.is_zero() || interval >= SHORTEST_STATS => Ok(interval),
-        Ok(_) => Err(format!("shorter than {SHORTEST_STATS:?}")),
-        Err(e) => Err(e.to_string()),
+    let interval = duration(text)?;
+    if !interval.is_zero() && interval < SHORTEST_STATS {
+        return Err(format!("shorter than {SHORTEST_STATS:?}"));
     }
-}
-
-/// The bytes that `text` writes down with the escapes `\n \r \t \0 \\ \xHH`.
-///
-/// # Errors
-/// In words: an escape that is not one of these, or more bytes than [`MAX_MESSAGE`].
-pub fn unescape(text: &str) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((plain, escape)) = rest.split_once('\\') {
-        bytes.extend_from_slice(plain.as_bytes());
-        let (byte, behind) = unescape_one(escape).ok_or_else(|| {
-            let shown: String = escape.chars().take(1).collect();
-            format!(r"unknown escape \{shown}; there are \n \r \t \0 \\ \xHH")
-        })?;
-        bytes.push(byte);
-        rest = behind;
-    }
-    bytes.extend_from_slice(rest.as_bytes());
-    if bytes.len() > MAX_MESSAGE {
-        return Err(format!("{} bytes, longer than {MAX_MESSAGE}", bytes.len()));
-    }
-    Ok(bytes)
-}
-
-/// The byte that stands behind a backslash, and what stands behind that.
-fn unescape_one(escape: &str) -> Option<(u8, &str)> {
-    let (kind, behind) = escape.split_at_checked(1)?;
-    match kind {
-        "n" => Some((b'\n', behind)),
-        "r" => Some((b'\r', behind)),
-        "t" => Some((b'\t', behind)),
-        "0" => Some((0, behind)),
-        "\\" => Some((b'\\', behind)),
-        "x" => {
-            let (digits, behind) = behind.split_at_checked(2)?;
-            // from_str_radix would take a sign, too.
-            let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-            let byte = u8::from_str_radix(digits, 16).ok().filter(|_| is_hex)?;
-            Some((byte, behind))
-        }
-        _ => None,
-    }
+    Ok(interval)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parsed(arguments: &[&str]) -> clap::error::Result<Arguments> {
-        parse(["hello-echo"].iter().chain(arguments))
-    }
-
-    #[test]
-    fn the_table_is_sound() {
-        command().debug_assert();
-    }
-
-    #[test]
-    fn without_options_it_is_the_default() {
-        let Arguments {
-            config,
-            hello,
-            log_level,
-            ..
-        } = parsed(&[]).unwrap();
-        assert_eq!(format!("{config:?}"), format!("{:?}", Config::default()));
-        assert_eq!(format!("{hello:?}"), format!("{:?}", Settings::default()));
-        assert_eq!(log_level, None);
-    }
-
-    #[test]
-    fn every_option_arrives() {
-        let line = "-l 127.0.0.1:1 --listen unix:/a,b -l [::]:2 --greeting=-\\x00 --max-read 1048576 \
-                    --backlog 1 --timeout 0 --linger 1m500ms -vv";
-        let Arguments {
-            config,
-            hello,
-            log_level,
-            ..
-        } = parsed(&line.split(' ').collect::<Vec<_>>()).unwrap();
-        let listen: Vec<String> = config.listen.iter().map(ToString::to_string).collect();
-        assert_eq!(listen, ["127.0.0.1:1", "unix:/a,b", "[::]:2"]);
-        assert_eq!(hello.greeting, b"-\0");
-        assert_eq!((hello.max_read, config.backlog), (MAX_MESSAGE, 1));
-        assert_eq!(hello.timeout, Duration::ZERO);
-        assert_eq!(config.linger, Duration::from_millis(60_500));
-        assert_eq!(log_level, Some(LevelFilter::Trace));
-    }
-
-    #[test]
-    fn limits_are_part_of_the_usage() {
-        let allowed = [
-            "--max-read 1",
-            "--backlog 2147483647",
-            "--linger 0",
-            "--linger 0s",
-            "-qqqq",
-        ];
-        for line in allowed {
-            assert!(
-                parsed(&line.split(' ').collect::<Vec<_>>()).is_ok(),
-                "{line}"
-            );
-        }
-        let refused = [
-            "--max-read 0",
-            "--max-read 1048577",
-            "--max-read 1k",
-            "--max-read",
-            "--backlog 0",
-            "--backlog 2147483648",
-            "--backlog -1",
-            "--linger 2",
-            "--linger -1s",
-            "--timeout 1",
-            "--listen 8000",
-            "--listen",
-            "-v -q",
-            "--greeting \\q",
-            "--no-such-option",
-            "stray",
-        ];
-        for line in refused {
-            let error = parsed(&line.split(' ').collect::<Vec<_>>()).unwrap_err();
-            assert_eq!(error.exit_code(), 2, "{line}");
-        }
-    }
-
-    #[test]
-    fn greetings_are_unescaped() {
-        let check = |text: &str, expected: Option<&[u8]>| {
-            assert_eq!(unescape(text).ok().as_deref(), expected, "{text}");
-        };
-        check("", Some(b""));
-        check("hello", Some(b"hello"));
-        check(r"hello\n", Some(b"hello\n"));
-        check(r"\r\t\0\\\x41\xfF", Some(b"\r\t\0\\A\xff"));
-        check(r"\\n", Some(b"\\n"));
-        check("h\u{e9}llo", Some("h\u{e9}llo".as_bytes()));
-        for wrong in [
-            "\\",
-            r"a\",
-            r"\q",
-            r"\N",
-            r"\x",
-            r"\x4",
-            r"\x4g",
-            r"\x+4",
-            "\\\u{e9}",
-            "\\x\u{e9}",
-        ] {
-            check(wrong, None);
-        }
-        assert!(unescape(&"a".repeat(MAX_MESSAGE)).is_ok());
-        assert!(unescape(&"a".repeat(MAX_MESSAGE + 1)).is_err());
-    }
-}
+mod tests;

@@ -1,11 +1,15 @@
 //! Where log lines go: stderr, so that stdout stays one line per listener. And what they look like.
 
+use std::ffi::OsString;
+use std::fmt::Display;
 use std::io::{self, Write, stderr};
 
 use env_logger::{Builder, DEFAULT_FILTER_ENV, Target};
 use log::LevelFilter;
 
 use super::cli::LogFormat;
+#[cfg(feature = "json")]
+use super::escape::escape_json;
 use super::stdio::Lines;
 
 /// Sets the logger up, once. Without a `level`, `RUST_LOG` decides; without that, info does.
@@ -14,17 +18,14 @@ use super::stdio::Lines;
 /// In words: `RUST_LOG` is no filter.
 pub(crate) fn start(level: Option<LevelFilter>, format: LogFormat) -> Result<(), String> {
     let mut builder = Builder::new();
-    match (level, std::env::var(DEFAULT_FILTER_ENV)) {
-        (None, Ok(filters)) => {
-            // env_logger itself would print a complaint and go on without the part it is about.
-            let parsed = env_filter::Builder::new().try_parse(&filters).map(|_| ());
-            parsed.map_err(|e| format!("{DEFAULT_FILTER_ENV}={filters}: {e}"))?;
-            builder.parse_filters(&filters);
-        }
-        (level, _) => {
-            builder.filter_level(level.unwrap_or(LevelFilter::Info));
-        }
-    }
+    let filters = match level {
+        Some(_) => None,
+        None => filters(std::env::var_os(DEFAULT_FILTER_ENV))?,
+    };
+    match filters {
+        Some(filters) => builder.parse_filters(&filters),
+        None => builder.filter_level(level.unwrap_or(LevelFilter::Info)),
+    };
     builder.format_indent(None); // a line is one, and has no more
     if format == LogFormat::Json {
         builder.format(|line, record| {
@@ -44,6 +45,36 @@ pub(crate) fn start(level: Option<LevelFilter>, format: LogFormat) -> Result<(),
     Ok(())
 }
 
+/// The filters that `RUST_LOG` has, if it has any: a comma alone is as good as nothing. env_logger itself
+/// would print a complaint and go on without the part that is wrong, or take any text for a module that
+/// nothing is logged from.
+///
+/// # Errors
+/// In words: it is no filter.
+fn filters(variable: Option<OsString>) -> Result<Option<String>, String> {
+    let variable = variable.unwrap_or_default();
+    let wrong = |why: &dyn Display| {
+        let filters = variable.to_string_lossy();
+        format!("{DEFAULT_FILTER_ENV}={filters}: {why}")
+    };
+    let filters = variable.to_str().ok_or_else(|| wrong(&"it is not UTF-8"))?;
+    if filters.trim_matches([',', ' ']).is_empty() {
+        return Ok(None);
+    }
+    let parsed = env_filter::Builder::new().try_parse(filters).map(|_| ());
+    parsed.map_err(|e| wrong(&e))?;
+    let (directives, _) = filters.split_once('/').unwrap_or((filters, ""));
+    for directive in directives.split(',').map(str::trim) {
+        let (target, _) = directive.split_once('=').unwrap_or((directive, ""));
+        let is_path = |c: char| c.is_alphanumeric() || "_:-.".contains(c);
+        if !directive.is_empty() && (target.is_empty() || !target.trim().chars().all(is_path)) {
+            let why = format!("'{target}' is neither a level nor the path of a module");
+            return Err(wrong(&why));
+        }
+    }
+    Ok(Some(filters.to_owned()))
+}
+
 /// Says in one line why the server is not there. Not through the log: -q must not hide it.
 pub(crate) fn fail(format: LogFormat, why: &str) {
     let line = match format {
@@ -55,8 +86,8 @@ pub(crate) fn fail(format: LogFormat, why: &str) {
 
 const NAME: &str = "hello-echo";
 
-/// The longest message of an object, in characters, which may be escaped and so six bytes each: [`Lines`]
-/// would cut what is longer than `PIPE_BUF`, and leave no object.
+/// The longest message of an object, in units of UTF-16, which take six bytes each if they are escaped:
+/// [`Lines`] would cut what is longer than `PIPE_BUF`, and leave no object.
 #[cfg(feature = "json")]
 const LONGEST: usize = 600;
 
@@ -64,7 +95,12 @@ const LONGEST: usize = 600;
 #[cfg(feature = "json")]
 fn object(level: &str, target: &str, message: &str) -> String {
     // A setting of any length may be quoted in it.
-    let message: String = message.chars().take(LONGEST).collect();
+    let mut units = 0;
+    let fits = |character: &char| {
+        units += character.len_utf16();
+        units <= LONGEST
+    };
+    let message: String = message.chars().take_while(fits).collect();
     #[allow(clippy::disallowed_methods, reason = "a log has the wall clock's time")]
     let time = humantime::format_rfc3339_micros(std::time::SystemTime::now()).to_string();
     let line = serde_json::json!({
@@ -73,7 +109,7 @@ fn object(level: &str, target: &str, message: &str) -> String {
         "target": target,
         "message": message,
     });
-    format!("{line}\n")
+    escape_json(&line.to_string()) + "\n"
 }
 
 /// Without the feature the command line offers text alone.

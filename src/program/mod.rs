@@ -1,8 +1,11 @@
 //! The server's program: parse, set up logging, bind, run, exit code.
 
 pub mod cli;
+pub mod escape;
 mod logging;
 mod stdio;
+pub(crate) mod usage;
+pub(crate) mod values;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

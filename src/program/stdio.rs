@@ -16,6 +16,7 @@ use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
+use super::escape::is_hidden;
 use crate::DROPPED_LOG_LINES;
 
 /// One of the standard streams, line by line.
@@ -164,13 +165,13 @@ impl Watch {
 }
 
 /// One line of at most `longest` bytes, whatever settings are quoted in it: more than `PIPE_BUF` of
-/// them a pipe would not take at once, and a control character could make two lines of it.
+/// them a pipe would not take at once, and a hidden character could make two lines of it.
 fn one_line(text: &[u8], longest: usize) -> String {
     let text = String::from_utf8_lossy(text);
     let mut line = String::with_capacity(text.len());
     for character in text.strip_suffix('\n').unwrap_or(&text).chars() {
         let whole = line.len();
-        if character.is_control() {
+        if is_hidden(character) {
             line.extend(character.escape_default());
         } else {
             line.push(character);

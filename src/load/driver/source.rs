@@ -9,6 +9,8 @@ use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{IpBindAddressNoPort, SetUsize};
 use socket2::{Domain, Socket};
 
+use crate::program::values::is_digits;
+
 /// An address, or a network of addresses such as `127.0.0.0/8`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Source {
@@ -44,9 +46,10 @@ impl FromStr for Source {
         let bits = if address.is_ipv4() { 32 } else { 128 };
         let prefix = match prefix {
             None => bits,
-            Some(prefix) => prefix
-                .parse()
-                .ok()
+            // A sign, which u32's own parser would take, is none of a prefix.
+            Some(prefix) => Some(prefix)
+                .filter(|prefix| is_digits(prefix))
+                .and_then(|prefix| prefix.parse().ok())
                 .filter(|prefix| *prefix <= bits)
                 .ok_or(ParseSourceError("a prefix length beyond the address"))?,
         };

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use super::Report;
 use super::latency::{QUANTILES, Time};
+use crate::program::values::{decimal, duration};
 
 /// A condition under which a run fails, such as `p99>50ms`, `echo.p50>=1ms` or `rate<10k`.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,17 +51,18 @@ impl FromStr for Condition {
         let place = text.find(['<', '>']).ok_or("no < or > in it")?;
         let (measure, bound) = (text[..place].trim(), &text[place + 1..]);
         let measure = measure.parse()?;
+        let after_equals = bound.strip_prefix('=');
         let relation = Relation {
             is_above: text[place..].starts_with('>'),
-            or_equal: bound.starts_with('='),
+            or_equal: after_equals.is_some(),
         };
-        let bound = bound.trim_start_matches('=').trim();
+        let bound = after_equals.unwrap_or(bound).trim();
         Ok(Self {
             text: text.to_owned(),
             relation,
             bound: match measure {
                 Measure::Quantile(..) => nanoseconds(bound)?,
-                Measure::Rate | Measure::Wrong | Measure::Right => number(bound)?,
+                Measure::Rate | Measure::Wrong | Measure::Right => decimal(bound)?,
             },
             measure,
         })
@@ -94,34 +96,14 @@ fn quantile_at(name: &str) -> Option<f64> {
     if let Some((_, _, at)) = QUANTILES.iter().find(|(known, _, _)| *known == name) {
         return Some(*at);
     }
-    let percent: f64 = name.strip_prefix('p')?.parse().ok()?;
+    let percent = name.strip_prefix('p')?;
+    let has_unit = percent.ends_with(|c: char| !c.is_ascii_digit());
+    let percent = decimal(percent).ok().filter(|_| !has_unit)?;
     (0.0..=100.0).contains(&percent).then_some(percent / 100.0)
 }
 
 fn nanoseconds(text: &str) -> Result<f64, String> {
-    let duration = humantime::parse_duration(text).map_err(|e| e.to_string())?;
-    Ok(duration.as_nanos() as f64)
-}
-
-fn number(text: &str) -> Result<f64, String> {
-    let (digits, unit) = thousands(text);
-    let value = digits
-        .parse()
-        .ok()
-        .filter(|value: &f64| value.is_finite() && *value >= 0.0);
-    value.map_or_else(
-        || Err(format!("{text:?} is no number")),
-        |value| Ok(value * unit as f64),
-    )
-}
-
-/// The digits before a `k` or an `M`, and the number that the letter stands for.
-pub(crate) fn thousands(text: &str) -> (&str, u64) {
-    let strip = |unit: [char; 2]| text.strip_suffix(unit);
-    strip(['k', 'K'])
-        .map(|digits| (digits, 1000))
-        .or_else(|| strip(['m', 'M']).map(|digits| (digits, 1_000_000)))
-        .unwrap_or((text, 1))
+    Ok(duration(text)?.as_nanos() as f64)
 }
 
 impl Condition {
@@ -240,6 +222,15 @@ mod tests {
             "p99>1",
             "rate<x",
             "rate<-1",
+            "rate<+1",
+            "rate<==5",
+            "rate<1e3",
+            "rate<-0",
+            "p-0<1s",
+            "p+5<1s",
+            "p1e1<1s",
+            "p1k>1s",
+            "p99>+5ms",
             "echo.rate<1",
             "x.p50>1s",
         ] {

@@ -10,6 +10,7 @@ use super::chart::{Axis, Chart};
 use super::latency::{Latency, QUANTILES, Time, buckets};
 use crate::load::machine::record::Point;
 use crate::load::machine::schedule::Stage;
+use crate::program::escape::escape;
 
 const STYLE: &str = "
 :root { color-scheme: light dark; --ink: #1c2024; --faint: #667; --paper: #fff; --box: #f4f6f8;
@@ -347,7 +348,8 @@ impl Display for Count {
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
+    escape(text)
+        .replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
         .replace('"', "&quot;")

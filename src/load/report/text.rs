@@ -6,6 +6,7 @@ use hdrhistogram::Histogram;
 
 use super::Report;
 use super::latency::{Latency, QUANTILES, Time, buckets};
+use crate::program::escape::escape;
 
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -13,7 +14,7 @@ impl fmt::Display for Report<'_> {
         let (done, seconds) = (record.right + record.wrongs(), self.elapsed.as_secs_f64());
         let (right, wrong, rate) = (record.right, record.wrongs(), self.throughput());
         if let Some(cut_short) = self.cut_short() {
-            writeln!(f, "{cut_short}")?;
+            writeln!(f, "{}", escape(&cut_short))?;
         }
         writeln!(
             f,
@@ -31,7 +32,7 @@ impl fmt::Display for Report<'_> {
             writeln!(f, "  {count} {fault}")?;
         }
         for described in &record.described {
-            writeln!(f, "  {described}")?;
+            writeln!(f, "  {}", escape(described))?;
         }
         let mut rows = self.latencies();
         rows.retain(|row| !row.histogram.is_empty());

@@ -1,4 +1,4 @@
-complete -c hello-echo -s l -l listen -d 'Where to listen: HOST:PORT, [V6]:PORT or unix:PATH; repeatable, in the variable separated by commas. Port 0 takes a free one; [::] is dual-stack [HELLO_ECHO_LISTEN, default 127.0.0.1:8000]' -r
+complete -c hello-echo -s l -l listen -d 'Where to listen: HOST:PORT, [V6]:PORT, unix:PATH or unix:@NAME; repeatable, in the variable separated by commas. Port 0 takes a free one; [::] is dual-stack [HELLO_ECHO_LISTEN, default 127.0.0.1:8000]' -r
 complete -c hello-echo -l greeting -d 'What every client is sent first, may be empty. Escapes: \\n \\r \\t \\0 \\\\ \\xHH [HELLO_ECHO_GREETING, default hello\\n]' -r
 complete -c hello-echo -l max-read -d 'The longest message that is echoed: 1 to 1048576 bytes [HELLO_ECHO_MAX_READ, default 1000]' -r
 complete -c hello-echo -l backlog -d 'How many clients may wait to be accepted; clamped by net.core.somaxconn [HELLO_ECHO_BACKLOG, default 4096]' -r

@@ -99,7 +99,7 @@ pub fn command() -> Command {
                 .default_value("127.0.0.1:8000")
                 .num_args(0..)
                 .value_parser(Utf8(str::parse::<Address>))
-                .help("HOST:PORT, [V6]:PORT or unix:PATH; several have their turns"),
+                .help("HOST:PORT, [V6]:PORT, unix:PATH or unix:@NAME;\nseveral have their turns"),
         )
         .arg(flag(
             "check",

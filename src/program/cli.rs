@@ -96,8 +96,8 @@ pub fn command() -> Command {
                 LISTEN_VARIABLE,
                 "ADDR",
                 "127.0.0.1:8000",
-                "Where to listen: HOST:PORT, [V6]:PORT or unix:PATH; repeatable, in the variable\n\
-                 separated by commas. Port 0 takes a free one; [::] is dual-stack",
+                "Where to listen: HOST:PORT, [V6]:PORT, unix:PATH or unix:@NAME; repeatable, in the\n\
+                 variable separated by commas. Port 0 takes a free one; [::] is dual-stack",
             )
             .short('l')
             .env(None::<&str>)

@@ -1,13 +1,16 @@
 //! Addresses: as somebody writes them down, and as a listener got them.
 
+use std::ffi::OsStr;
 use std::fmt;
+use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use socket2::SockAddr;
 
-/// An address as it is written: `HOST:PORT`, `[V6]:PORT` or `unix:PATH`.
+/// An address as it is written: `HOST:PORT`, `[V6]:PORT`, `unix:PATH` or `unix:@NAME`.
 ///
 /// ```
 /// use hello_echo::Address;
@@ -27,7 +30,8 @@ pub enum Address {
         /// The port; 0 takes a free one.
         port: u16,
     },
-    /// A Unix stream socket at this path.
+    /// A Unix stream socket at this path; or, if an `@` comes first, with the name that follows it, in
+    /// the abstract namespace. A file whose name begins with an `@` is `./@...`.
     Unix(PathBuf),
 }
 
@@ -36,8 +40,7 @@ pub enum Address {
 pub enum LocalAddr {
     /// A TCP port.
     Tcp(SocketAddr),
-    /// A Unix stream socket at this path; in the abstract namespace, which only a socket that was
-    /// passed in can be, with an `@` before its name.
+    /// A Unix stream socket at this path; in the abstract namespace, with an `@` before its name.
     Unix(PathBuf),
 }
 
@@ -56,6 +59,22 @@ impl LocalAddr {
     }
 }
 
+/// Where [`Address::Unix`] is, for the kernel.
+///
+/// # Errors
+/// It is too long.
+pub(crate) fn unix(path: &Path) -> io::Result<SockAddr> {
+    match name(path) {
+        Some(name) => SockAddr::unix(OsStr::from_bytes(&[b"\0", name].concat())),
+        None => SockAddr::unix(path),
+    }
+}
+
+/// The name in the abstract namespace. `None` for a path.
+pub(crate) fn name(path: &Path) -> Option<&[u8]> {
+    path.as_os_str().as_bytes().strip_prefix(b"@")
+}
+
 /// Why a text is no [`Address`], in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseAddressError(&'static str);
@@ -68,10 +87,13 @@ impl FromStr for Address {
             if path.is_empty() {
                 return Err(ParseAddressError("unix: needs a path"));
             }
+            if path == "@" {
+                return Err(ParseAddressError("unix:@ needs a name"));
+            }
             return Ok(Self::Unix(path.into()));
         }
         let (host, port) = text.rsplit_once(':').ok_or(ParseAddressError(
-            "expected HOST:PORT, [V6]:PORT or unix:PATH",
+            "expected HOST:PORT, [V6]:PORT, unix:PATH or unix:@NAME",
         ))?;
         // u16's own parser would take a sign, too.
         let is_number = port.bytes().all(|digit| digit.is_ascii_digit());
@@ -173,11 +195,29 @@ mod tests {
             Ok(Address::Unix("/run/a,b:c.sock".into())),
         );
         check("unix:relative", Ok(Address::Unix("relative".into())));
+        check("unix:@name", Ok(Address::Unix("@name".into())));
+    }
+
+    #[test]
+    fn a_name_is_no_path() {
+        let check = |text: &str, name: Option<&[u8]>, path: Option<&str>| {
+            let address = unix(Path::new(text)).unwrap();
+            assert_eq!(address.as_abstract_namespace(), name, "{text}");
+            assert_eq!(address.as_pathname(), path.map(Path::new), "{text}");
+            if name.is_some() {
+                assert_eq!(LocalAddr::of(&address), Some(LocalAddr::Unix(text.into())));
+            }
+        };
+        check("@name", Some(b"name"), None);
+        check("@/a/@b", Some(b"/a/@b"), None);
+        check("./@name", None, Some("./@name"));
+        check("/run/a@b", None, Some("/run/a@b"));
+        assert!(unix(Path::new(&format!("@{}", "n".repeat(108)))).is_err());
     }
 
     #[test]
     fn what_is_no_address_is_told_why() {
-        let expected = "expected HOST:PORT, [V6]:PORT or unix:PATH";
+        let expected = "expected HOST:PORT, [V6]:PORT, unix:PATH or unix:@NAME";
         check("", Err(expected));
         check("8000", Err(expected));
         check("localhost", Err(expected));
@@ -202,5 +242,6 @@ mod tests {
         );
         check("[]:8000", Err("there is no IPv6 address in the brackets"));
         check("unix:", Err("unix: needs a path"));
+        check("unix:@", Err("unix:@ needs a name"));
     }
 }

@@ -1,9 +1,10 @@
 //! A listening socket: how it is made, how it accepts, what it leaves behind.
 
+mod tcp;
+
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
@@ -16,7 +17,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::address::{Address, LocalAddr};
+use super::address::{self, Address, LocalAddr};
 use super::limits::sysctl;
 use super::queue::{Guard, Watched};
 use crate::error::explain;
@@ -41,55 +42,33 @@ enum Origin {
 }
 
 impl Listener {
-    /// Listens on `address`. A name is bound at the first of its addresses that can be bound.
+    /// Listens on `address`. A name is bound at the first of its addresses that this machine has.
     ///
     /// # Errors
     /// One line that names the address and the reason: it does not resolve, it is in use, it is
     /// not ours, the port needs privileges, the path is too long or is no socket, ...
     pub(crate) fn bind(address: &Address, backlog: u32, reuse_port: bool) -> io::Result<Self> {
         let bound = match address {
-            Address::Tcp { host, port } => Self::bind_tcp(host, *port, backlog, reuse_port),
+            Address::Tcp { host, port } => {
+                let listening = tcp::bind(host, *port, backlog, reuse_port);
+                listening.map(|(socket, local)| {
+                    Self::new(socket, LocalAddr::Tcp(local), Origin::Bound(None))
+                })
+            }
             Address::Unix(path) => Self::bind_unix(path, backlog),
         };
         bound.map_err(|e| explain(format!("cannot listen on {address}"), &e))
     }
 
-    fn bind_tcp(host: &str, port: u16, backlog: u32, reuse_port: bool) -> io::Result<Self> {
-        let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for address in (host, port).to_socket_addrs()? {
-            match Self::listen_tcp(address, backlog, reuse_port) {
-                Ok(listener) => return Ok(listener),
-                Err(e) => failed = e,
-            }
-        }
-        Err(failed)
-    }
-
-    fn listen_tcp(address: SocketAddr, backlog: u32, reuse_port: bool) -> io::Result<Self> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-        if address.ip().is_ipv6() && address.ip().is_unspecified() {
-            // Dual-stack whatever net.ipv6.bindv6only says: `[::]` means everybody.
-            socket.set_only_v6(false)?;
-        }
-        // The server is the side that sends FIN first, so its port is full of TIME_WAIT when it
-        // restarts; without this, bind(2) refuses it for a minute.
-        socket.set_reuse_address(true)?;
-        if reuse_port {
-            socket.set_reuse_port(true)?;
-        }
-        socket.bind(&address.into())?;
-        listen(&socket, backlog)?;
-        let local = socket.local_addr()?.as_socket().unwrap_or(address);
-        Ok(Self::new(
-            socket,
-            LocalAddr::Tcp(local),
-            Origin::Bound(None),
-        ))
-    }
-
     fn bind_unix(path: &Path, backlog: u32) -> io::Result<Self> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        let address = SockAddr::unix(path)?;
+        let address = address::unix(path)?;
+        if address::name(path).is_some() {
+            socket.bind(&address)?;
+            listen(&socket, backlog)?;
+            let local_addr = LocalAddr::Unix(path.to_owned());
+            return Ok(Self::new(socket, local_addr, Origin::Bound(None)));
+        }
         let _until_it_listens = lock(path)?;
         match socket.bind(&address) {
             Err(e) if e.kind() == io::ErrorKind::AddrInUse && is_stale(path) => {

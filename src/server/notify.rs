@@ -73,13 +73,9 @@ impl Manager {
     }
 
     fn at(address: &str, watchdog: Option<Duration>, now: Moment) -> io::Result<Self> {
-        let path = match address.strip_prefix('@') {
-            Some(name) => format!("\0{name}"),
-            None => address.to_owned(),
-        };
         Ok(Self {
             socket: Socket::new(Domain::UNIX, Type::DGRAM.nonblocking().cloexec(), None)?,
-            address: SockAddr::unix(path)?,
+            address: super::address::unix(address.as_ref())?,
             watchdog,
             ping_at: watchdog.map(|_| now),
             life: None,

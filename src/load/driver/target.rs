@@ -6,7 +6,7 @@ use std::net::ToSocketAddrs;
 use socket2::SockAddr;
 
 use super::source::Sources;
-use crate::server::address::Address;
+use crate::server::address::{self, Address};
 
 /// A server: its name and its addresses.
 pub(super) struct Target {
@@ -24,13 +24,13 @@ impl Target {
     ///
     /// # Errors
     /// One line: the name has no address, or none that one of the sources can connect to.
-    pub(super) fn resolve(address: &Address, sources: &Sources) -> io::Result<Self> {
-        let name = address.to_string();
-        let found = match address {
+    pub(super) fn resolve(target: &Address, sources: &Sources) -> io::Result<Self> {
+        let name = target.to_string();
+        let found = match target {
             Address::Tcp { host, port } => (host.as_str(), *port)
                 .to_socket_addrs()
                 .map(|found| found.map(SockAddr::from).collect()),
-            Address::Unix(path) => SockAddr::unix(path).map(|path| vec![path]),
+            Address::Unix(path) => address::unix(path).map(|path| vec![path]),
         };
         let mut addresses: Vec<SockAddr> =
             found.map_err(|e| io::Error::new(e.kind(), format!("cannot resolve {name}: {e}")))?;

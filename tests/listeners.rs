@@ -1,0 +1,138 @@
+//! Where a server listens: a name's addresses, IPv6 that is not there, paths and abstract names.
+
+#![cfg(feature = "cli")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "that is how a test fails"
+)]
+
+mod util;
+
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixStream};
+use std::process::Command;
+
+use util::{BINARY, Server, TempPath, assert_echoes, connect, have, have_strace, output, skip};
+
+/// A command that runs `script`, some lines of shell, in a network of its own, where `two.test` is ::1
+/// and 127.0.0.1. `None` if no such network may be made here.
+fn where_a_name_has_two_addresses(hosts: &TempPath, script: &str) -> Option<Command> {
+    let tools = ["unshare", "ip", "mount", "ss"];
+    if !tools.into_iter().all(have) {
+        return None;
+    }
+    std::fs::write(&hosts.0, "::1 two.test\n127.0.0.1 two.test\n").unwrap();
+    let make = format!(
+        "mount --bind {} /etc/hosts\nip link set lo up",
+        hosts.as_str()
+    );
+    let shell = |script: String| {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--net", "--mount", "sh", "-ec"]);
+        command.arg(script);
+        command
+    };
+    if !output(&mut shell(make.clone())).status.success() {
+        skip("no network namespace may be made here");
+        return None;
+    }
+    Some(shell(format!("{make}\n{script}")))
+}
+
+/// A second server does not go to another address of the name: clients would find the one or the
+/// other.
+#[test]
+fn a_name_whose_first_address_is_taken_is_in_use() {
+    let hosts = TempPath::new("hosts");
+    let script = "\"$0\" \"$@\" & first=$!\n\
+                  trap 'kill $first' EXIT\n\
+                  until ss -Hltn | grep -q ':8000 '; do kill -0 $first; done\n\
+                  timeout 5 \"$0\" \"$@\"";
+    let Some(mut command) = where_a_name_has_two_addresses(&hosts, script) else {
+        return;
+    };
+    let second = output(command.args([BINARY, "-q", "-l", "two.test:8000"]));
+    let said = String::from_utf8_lossy(&second.stderr);
+    let line = "hello-echo: cannot listen on two.test:8000: Address already in use (os error 98)\n";
+    assert_eq!(said, line);
+    assert_eq!(second.status.code(), Some(1));
+    let printed = String::from_utf8_lossy(&second.stdout);
+    assert_eq!(printed, "listening on [::1]:8000\n", "by the first");
+}
+
+/// An address that this machine does not have is passed over.
+#[test]
+fn a_name_is_bound_at_the_first_address_that_is_there() {
+    let hosts = TempPath::new("hosts");
+    let without = "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6";
+    for (setup, expected) in [("true", "[::1]:8000"), (without, "127.0.0.1:8000")] {
+        let script = format!("{setup}\nexec \"$0\" \"$@\"");
+        let Some(mut command) = where_a_name_has_two_addresses(&hosts, &script) else {
+            return;
+        };
+        let server = Server::spawn(1, command.args([BINARY, "-l", "two.test:8000"]));
+        assert_eq!(server.addresses, [expected]);
+    }
+}
+
+/// `[::]` means everybody. strace plays a kernel that was booted with ipv6.disable=1.
+#[test]
+fn without_ipv6_everybody_is_0_0_0_0() {
+    if !have_strace() {
+        return;
+    }
+    let log = TempPath::new("log");
+    let listen = |address: &str| {
+        let mut command = Command::new("strace");
+        let inject = "inject=socket:error=EAFNOSUPPORT:when=1";
+        command.args(["-f", "-qqq", "-o", "/dev/null", "-e", inject]);
+        command.args([BINARY, "-l", address]);
+        command
+    };
+    for address in ["[::]:0", "[0::0]:0"] {
+        let mut command = listen(address);
+        let server = Server::spawn(1, command.stderr(std::fs::File::create(&log.0).unwrap()));
+        assert!(server.addresses[0].starts_with("0.0.0.0:"), "{address}");
+        assert_echoes(
+            connect(([127, 0, 0, 1], server.address().port()).into()),
+            b"four",
+        );
+        let said = std::fs::read_to_string(&log.0).unwrap();
+        let line = format!(
+            "{} instead of [::]:0, which needs IPv6: ",
+            server.addresses[0]
+        );
+        assert!(said.contains(&line), "{said}");
+    }
+    let output = output(&mut listen("[::1]:0"));
+    assert_eq!(output.status.code(), Some(1), "only [::] means everybody");
+}
+
+/// `unix:@name` is the abstract socket of that name, for both programs; there is no file.
+#[test]
+fn a_name_in_the_abstract_namespace() {
+    let name = format!("hello-echo-{}-abstract", std::process::id());
+    let address = format!("unix:@{name}");
+    let directory = TempPath::new("directory");
+    std::fs::create_dir(&directory.0).unwrap();
+    let mut command = Command::new(BINARY);
+    command.args(["-l", &address]).current_dir(&directory.0);
+    let server = Server::spawn(1, &mut command);
+    assert_eq!(server.addresses, [address.as_str()]);
+    assert_eq!(std::fs::read_dir(&directory.0).unwrap().count(), 0);
+    std::fs::remove_dir(&directory.0).unwrap();
+
+    let theirs = SocketAddr::from_abstract_name(&name).unwrap();
+    assert_echoes(UnixStream::connect_addr(&theirs).unwrap(), b"by name");
+    #[cfg(feature = "load")]
+    {
+        let mut load = Command::new(env!("CARGO_BIN_EXE_hello-load"));
+        let checked = output(load.args(["--check", &address]));
+        assert!(checked.status.success(), "{checked:?}");
+    }
+    let second = output(Command::new(BINARY).args(["-l", &address]));
+    let said = String::from_utf8_lossy(&second.stderr);
+    let line = format!("cannot listen on {address}: Address already in use (os error 98)\n");
+    assert!(said.ends_with(&line), "{said}");
+}

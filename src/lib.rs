@@ -5,8 +5,8 @@
 //! # A server in a program of one's own
 //!
 //! [`Server::bind`] listens, [`Server::run`] serves, and [`Server::turn`] is one round of it. A
-//! [`Handle`] shuts it down from another thread. Without default features the library needs six crates:
-//! libc, log, mio, rlimit, slab and socket2.
+//! [`Handle`] shuts it down from another thread. Without default features the library needs ten crates:
+//! libc, log, mio, nix, rlimit, slab, socket2, and three of nix's.
 //!
 //! ```
 //! use std::io::{Read, Write};

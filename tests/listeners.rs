@@ -9,11 +9,21 @@
 
 mod util;
 
+use std::fs::{OpenOptions, Permissions};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixStream};
-use std::process::Command;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
 
-use util::{BINARY, Server, TempPath, assert_echoes, connect, have, have_strace, output, skip};
+use nix::fcntl::{Flock, FlockArg};
+
+use util::{
+    BINARY, PATIENCE, Server, TempPath, assert_echoes, connect, have, have_strace, output, skip,
+};
 
 /// A command that runs `script`, some lines of shell, in a network of its own, where `two.test` is ::1
 /// and 127.0.0.1. `None` if no such network may be made here.
@@ -114,14 +124,12 @@ fn without_ipv6_everybody_is_0_0_0_0() {
 fn a_name_in_the_abstract_namespace() {
     let name = format!("hello-echo-{}-abstract", std::process::id());
     let address = format!("unix:@{name}");
-    let directory = TempPath::new("directory");
-    std::fs::create_dir(&directory.0).unwrap();
+    let directory = TempDirectory::new();
     let mut command = Command::new(BINARY);
     command.args(["-l", &address]).current_dir(&directory.0);
     let server = Server::spawn(1, &mut command);
     assert_eq!(server.addresses, [address.as_str()]);
-    assert_eq!(std::fs::read_dir(&directory.0).unwrap().count(), 0);
-    std::fs::remove_dir(&directory.0).unwrap();
+    assert_eq!(directory.files(), [""; 0]);
 
     let theirs = SocketAddr::from_abstract_name(&name).unwrap();
     assert_echoes(UnixStream::connect_addr(&theirs).unwrap(), b"by name");
@@ -135,4 +143,127 @@ fn a_name_in_the_abstract_namespace() {
     let said = String::from_utf8_lossy(&second.stderr);
     let line = format!("cannot listen on {address}: Address already in use (os error 98)\n");
     assert!(said.ends_with(&line), "{said}");
+}
+
+/// A process that may read the directory, and no more, cannot keep the server from starting.
+#[test]
+fn no_lock_can_be_held_by_others() {
+    let directory = TempDirectory::new();
+    let path = directory.0.join("held.sock");
+    let held = OpenOptions::new().read(true).open(&directory.0).unwrap();
+    let _directory = Flock::lock(held, FlockArg::LockExclusiveNonblock).unwrap();
+    // Versions before this one had a lock in the abstract namespace.
+    let mut hasher = DefaultHasher::new();
+    path.hash(&mut hasher);
+    let name = format!("hello-echo-{:016x}", hasher.finish());
+    let name = SocketAddr::from_abstract_name(name).unwrap();
+    let _name = UnixDatagram::bind_addr(&name).unwrap();
+
+    let server = directory.start("held.sock");
+    assert_echoes(UnixStream::connect(&path).unwrap(), b"started");
+    assert_eq!(directory.files(), ["held.sock"], "it leaves no lock");
+    drop(server);
+}
+
+/// What a process that was killed within its start leaves behind hinders nobody: a lock, a socket, or a
+/// lock that this user may not open.
+#[test]
+fn the_lock_of_a_killed_server_does_not_count() {
+    let directory = TempDirectory::new();
+    let lock = directory.0.join(".left.sock.hello-echo-lock");
+    std::fs::write(&lock, "").unwrap();
+    drop(UnixListener::bind(directory.0.join("left.sock")).unwrap());
+    let mut server = directory.start("left.sock");
+    assert_eq!(directory.files(), ["left.sock"]);
+    server.signal("TERM");
+    server.end_within(PATIENCE);
+    assert_eq!(directory.files(), [""; 0]);
+}
+
+/// Nor does one that another user has left, which cannot be opened. Root can open all; in a user
+/// namespace it is a user like any other.
+#[test]
+fn the_lock_of_another_user_does_not_count_for_ever() {
+    let directory = TempDirectory::new();
+    let lock = directory.0.join(".left.sock.hello-echo-lock");
+    std::fs::write(&lock, "").unwrap();
+    std::fs::set_permissions(&lock, Permissions::from_mode(0o000)).unwrap();
+    let mut probe = Command::new("unshare");
+    if !have("unshare") || !output(probe.args(["--user", "true"])).status.success() {
+        skip("no user namespace may be made here");
+        return;
+    }
+    let listen = format!("unix:{}", directory.0.join("left.sock").display());
+    let mut command = Command::new("unshare");
+    command.args(["--user", BINARY, "-l", &listen]);
+    let _server = Server::spawn(1, &mut command);
+    assert_eq!(directory.files(), ["left.sock"]);
+}
+
+/// Of servers that begin at once, where a killed one has left its socket, one begins.
+#[test]
+fn one_of_many_replaces_a_stale_socket() {
+    const SERVERS: usize = 8;
+    let directory = TempDirectory::new();
+    for _ in 0..5 {
+        let path = directory.0.join("stale.sock");
+        let _ = std::fs::remove_file(&path);
+        drop(UnixListener::bind(&path).unwrap());
+        let start = |_| {
+            let mut command = directory.command("stale.sock");
+            command.stdout(Stdio::piped()).stderr(Stdio::null());
+            command.spawn().unwrap()
+        };
+        let mut servers: Vec<_> = (0..SERVERS).map(start).collect();
+        let start = Instant::now();
+        while servers.len() > 1 {
+            assert!(start.elapsed() < PATIENCE, "{} are left", servers.len());
+            servers.retain_mut(|server| {
+                let ended = server.try_wait().unwrap();
+                assert_ne!(ended.and_then(|status| status.code()), Some(0));
+                ended.is_none()
+            });
+        }
+        let server = Server::adopt(1, servers.remove(0), "the one that is left");
+        assert_echoes(UnixStream::connect(&path).unwrap(), b"one");
+        assert_eq!(directory.files(), ["stale.sock"]);
+        drop(server);
+    }
+}
+
+/// A directory of this test alone.
+struct TempDirectory(PathBuf);
+
+impl TempDirectory {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let (process, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(format!("hello-echo-{process}-listeners-{count}"));
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    /// The server, at this path in it.
+    fn command(&self, name: &str) -> Command {
+        let mut command = Command::new(BINARY);
+        command.args(["-l", &format!("unix:{}", self.0.join(name).display())]);
+        command
+    }
+
+    fn start(&self, name: &str) -> Server {
+        Server::spawn(1, &mut self.command(name))
+    }
+
+    fn files(&self) -> Vec<String> {
+        let files = std::fs::read_dir(&self.0).unwrap();
+        files
+            .map(|file| file.unwrap().file_name().into_string().unwrap())
+            .collect()
+    }
+}
+
+impl Drop for TempDirectory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }

@@ -1,23 +1,20 @@
 //! A listening socket: how it is made, how it accepts, what it leaves behind.
 
 mod tcp;
+mod unix;
 
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::Path;
-use std::thread::sleep;
 use std::time::Duration;
 
 use libc::c_int;
 use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{SockAddr, Socket};
 
-use super::address::{self, Address, LocalAddr};
+use super::address::{Address, LocalAddr};
 use super::limits::sysctl;
 use super::queue::{Guard, Watched};
 use crate::error::explain;
@@ -26,6 +23,8 @@ use crate::reactor::Moment;
 /// One listening socket, TCP or Unix: a stream socket is all that the server needs to know.
 #[derive(Debug)]
 pub(crate) struct Listener {
+    /// Before the socket, so that it is dropped first: no other file has the inode of an open socket.
+    _file: Option<unix::OwnFile>,
     socket: Socket,
     local_addr: LocalAddr,
     origin: Origin,
@@ -34,9 +33,8 @@ pub(crate) struct Listener {
 
 #[derive(Debug)]
 enum Origin {
-    /// This process made it. Device and inode of a Unix socket's file, to remove ours and nobody
-    /// else's in the end.
-    Bound(Option<(u64, u64)>),
+    /// This process made it.
+    Bound,
     /// A service manager made it and keeps it, with the queue, for the process after this one.
     Inherited,
 }
@@ -52,35 +50,14 @@ impl Listener {
             Address::Tcp { host, port } => {
                 let listening = tcp::bind(host, *port, backlog, reuse_port);
                 listening.map(|(socket, local)| {
-                    Self::new(socket, LocalAddr::Tcp(local), Origin::Bound(None))
+                    Self::new(socket, LocalAddr::Tcp(local), Origin::Bound, None)
                 })
             }
-            Address::Unix(path) => Self::bind_unix(path, backlog),
+            Address::Unix(path) => unix::bind(path, backlog).map(|(socket, file)| {
+                Self::new(socket, LocalAddr::Unix(path.clone()), Origin::Bound, file)
+            }),
         };
         bound.map_err(|e| explain(format!("cannot listen on {address}"), &e))
-    }
-
-    fn bind_unix(path: &Path, backlog: u32) -> io::Result<Self> {
-        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        let address = address::unix(path)?;
-        if address::name(path).is_some() {
-            socket.bind(&address)?;
-            listen(&socket, backlog)?;
-            let local_addr = LocalAddr::Unix(path.to_owned());
-            return Ok(Self::new(socket, local_addr, Origin::Bound(None)));
-        }
-        let _until_it_listens = lock(path)?;
-        match socket.bind(&address) {
-            Err(e) if e.kind() == io::ErrorKind::AddrInUse && is_stale(path) => {
-                std::fs::remove_file(path)?;
-                socket.bind(&address)?;
-            }
-            bound => bound?,
-        }
-        listen(&socket, backlog)?;
-        let file = std::fs::symlink_metadata(path)?;
-        let ours = Origin::Bound(Some((file.dev(), file.ino())));
-        Ok(Self::new(socket, LocalAddr::Unix(path.to_owned()), ours))
     }
 
     /// Takes a socket over that somebody else has bound, and made listen with a backlog of his.
@@ -99,10 +76,15 @@ impl Listener {
         socket.set_read_timeout(Some(Duration::from_millis(1)))?;
         let local_addr = LocalAddr::of(&socket.local_addr()?)
             .ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))?;
-        Ok(Self::new(socket, local_addr, Origin::Inherited))
+        Ok(Self::new(socket, local_addr, Origin::Inherited, None))
     }
 
-    fn new(socket: Socket, local_addr: LocalAddr, origin: Origin) -> Self {
+    fn new(
+        socket: Socket,
+        local_addr: LocalAddr,
+        origin: Origin,
+        file: Option<unix::OwnFile>,
+    ) -> Self {
         if let LocalAddr::Tcp(_) = local_addr {
             // The clients' sockets inherit it, if it comes after listen(2): a message is acknowledged
             // by its echo, which follows at once, and not by a segment of its own before that. Of
@@ -111,6 +93,7 @@ impl Listener {
             let _ = socket.set_tcp_quickack(false);
         }
         Self {
+            _file: file,
             socket,
             local_addr,
             origin,
@@ -148,7 +131,7 @@ impl Listener {
     pub(crate) fn deregister(&self, registry: &Registry) -> io::Result<()> {
         match self.origin {
             Origin::Inherited => SourceFd(&self.socket.as_raw_fd()).deregister(registry),
-            Origin::Bound(_) => Ok(()),
+            Origin::Bound => Ok(()),
         }
     }
 
@@ -218,51 +201,10 @@ impl fmt::Display for Listener {
     }
 }
 
-impl Drop for Listener {
-    fn drop(&mut self) {
-        if let (LocalAddr::Unix(path), Origin::Bound(Some(ours))) = (&self.local_addr, &self.origin)
-        {
-            let file = std::fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()));
-            if file.is_ok_and(|there| there == *ours) {
-                let _ = std::fs::remove_file(path);
-            }
-        }
-    }
-}
-
 /// Non-blocking, or a connection that is reset between its edge and our accept4 would block us.
 fn listen(socket: &Socket, backlog: u32) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     socket.listen(c_int::try_from(backlog).unwrap_or(c_int::MAX))
-}
-
-/// Lets one server at a time see what is at `path` and replace it if it is stale: a socket that is
-/// bound and not yet listening refuses connections like one that is left over. The lock is a name in
-/// the abstract namespace, which is gone with its holder. Waits up to a second for it.
-fn lock(path: &Path) -> io::Result<Socket> {
-    let mut hasher = DefaultHasher::new();
-    std::path::absolute(path)?.hash(&mut hasher);
-    let name = SockAddr::unix(format!("\0hello-echo-{:016x}", hasher.finish()))?;
-    let lock = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
-    for _ in 0..1000 {
-        match lock.bind(&name) {
-            Err(e) if e.kind() == io::ErrorKind::AddrInUse => sleep(Duration::from_millis(1)),
-            bound => return bound.map(|()| lock),
-        }
-    }
-    lock.bind(&name).map(|()| lock)
-}
-
-/// Whether `path` is a Unix socket that nobody listens on: what a killed server leaves behind.
-fn is_stale(path: &Path) -> bool {
-    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
-    let probe = || {
-        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        // A blocking connect(2) waits while the backlog of a busy server is full.
-        socket.set_nonblocking(true)?;
-        socket.connect(&SockAddr::unix(path)?)
-    };
-    is_socket && probe().is_err_and(|e: io::Error| e.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 /// What the kernel makes of a backlog: listen(2) clamps it to `net.core.somaxconn`, silently.

@@ -11,6 +11,8 @@ mod util;
 
 use std::fs::{OpenOptions, Permissions};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::IoSlice;
+use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
@@ -19,7 +21,9 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
 use util::{
     BINARY, PATIENCE, Server, TempPath, assert_echoes, connect, have, have_strace, output, skip,
@@ -229,6 +233,36 @@ fn one_of_many_replaces_a_stale_socket() {
         assert_eq!(directory.files(), ["stale.sock"]);
         drop(server);
     }
+}
+
+/// A client cannot pass descriptors, which the server would have to close: the kernel refuses them. The
+/// client is served all the same.
+#[test]
+fn passed_descriptors_are_refused() {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split('.').map(|number| number.parse().unwrap_or(0));
+    if [numbers.next(), numbers.next()] < [Some(6), Some(16)] {
+        skip("the kernel is older than Linux 6.16");
+        return;
+    }
+    let directory = TempDirectory::new();
+    let path = format!("unix:{}", directory.0.join("rights.sock").display());
+    let name = format!("hello-echo-{}-rights", std::process::id());
+    let server = Server::start_listening(2, &["-l", &path, "-l", &format!("unix:@{name}")]);
+    let name = SocketAddr::from_abstract_name(&name).unwrap();
+    let clients = [
+        UnixStream::connect(directory.0.join("rights.sock")).unwrap(),
+        UnixStream::connect_addr(&name).unwrap(),
+    ];
+    for client in clients {
+        let fd = [client.as_raw_fd()];
+        let bytes = [IoSlice::new(b"message")];
+        let rights = [ControlMessage::ScmRights(&fd)];
+        let sent = sendmsg::<()>(fd[0], &bytes, &rights, MsgFlags::empty(), None);
+        assert_eq!(sent, Err(Errno::EPERM));
+        assert_echoes(client, b"no descriptors");
+    }
+    drop(server);
 }
 
 /// A directory of this test alone.

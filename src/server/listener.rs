@@ -138,7 +138,7 @@ impl Listener {
     /// Looks whether the queue overflows. Returns when to look again, if at all, and what is worth a line
     /// in the log. A Unix socket has no handshake and so no ghosts, and the queue of others is theirs.
     pub(crate) fn watch_queue(&self, now: Moment) -> (Option<Moment>, Option<String>) {
-        let (LocalAddr::Tcp(address), Origin::Bound(_)) = (&self.local_addr, &self.origin) else {
+        let (LocalAddr::Tcp(address), Origin::Bound) = (&self.local_addr, &self.origin) else {
             return (None, None);
         };
         let Watched { again_at, began } = self.guard.watch(&self.socket, now).unwrap_or_default();

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::SetBool;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::error::explain;
@@ -19,6 +21,7 @@ use crate::server::address;
 pub(super) fn bind(path: &Path, backlog: u32) -> io::Result<(Socket, Option<OwnFile>)> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     let address = address::unix(path)?;
+    refuse_descriptors(&socket);
     if address::name(path).is_some() {
         socket.bind(&address)?;
         super::listen(&socket, backlog)?;
@@ -37,6 +40,24 @@ pub(super) fn bind(path: &Path, backlog: u32) -> io::Result<(Socket, Option<OwnF
     let path = path.to_owned();
     Ok((socket, Some(OwnFile { path, id })))
 }
+
+/// Makes the kernel refuse the descriptors that a client passes: sendmsg(2) fails with EPERM there.
+/// The clients' sockets inherit it. The option is there since Linux 6.16; older kernels say that they
+/// do not know it, and let descriptors pass.
+fn refuse_descriptors(socket: &Socket) {
+    let _ = setsockopt(socket, PassRights, &false);
+}
+
+#[derive(Clone, Copy, Debug)]
+struct PassRights;
+
+// libc names it on SPARC only, where it has another number.
+const SO_PASSRIGHTS: libc::c_int = if cfg!(any(target_arch = "sparc", target_arch = "sparc64")) {
+    0x5c
+} else {
+    83
+};
+nix::setsockopt_impl!(PassRights, libc::SOL_SOCKET, SO_PASSRIGHTS, bool, SetBool);
 
 /// Whether `path` is a Unix socket that nobody listens on: what a killed server leaves behind.
 fn is_stale(path: &Path) -> bool {

@@ -9,24 +9,27 @@
 
 mod util;
 
-use std::fs::{OpenOptions, Permissions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::IoSlice;
+use std::io::{ErrorKind, IoSlice, Write};
 use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use util::{
-    BINARY, PATIENCE, Server, TempPath, assert_echoes, connect, have, have_strace, output, skip,
+    BINARY, PATIENCE, Server, TempPath, assert_echoes, assert_greeted, assert_rest, connect, have,
+    have_strace, output, skip,
 };
 
 /// A command that runs `script`, some lines of shell, in a network of its own, where `two.test` is ::1
@@ -263,6 +266,79 @@ fn passed_descriptors_are_refused() {
         assert_echoes(client, b"no descriptors");
     }
     drop(server);
+}
+
+/// From the signal on a Unix socket refuses newcomers at once, though clients wait in its queue, or
+/// nobody does, for the one place there is. A client in the queue is served.
+#[test]
+fn a_shutdown_refuses_newcomers_at_a_unix_socket() {
+    for waiting in [0, 1, 3] {
+        let (directory, log) = (TempDirectory::new(), TempPath::new("log"));
+        let mut command = directory.command("shut.sock");
+        command
+            .args(["--max-connections", "1", "--backlog", "16"])
+            .env("RUST_LOG", "info");
+        let mut server = Server::spawn(1, command.stderr(File::create(&log.0).unwrap()));
+        let path = directory.0.join("shut.sock");
+        let mut flying = UnixStream::connect(&path).unwrap();
+        assert_greeted(&mut flying);
+        let queue: Vec<_> = (0..waiting)
+            .map(|_| UnixStream::connect(&path).unwrap())
+            .collect();
+        server.signal("TERM");
+        let start = Instant::now();
+        while !std::fs::read_to_string(&log.0)
+            .unwrap()
+            .contains("shutting down")
+        {
+            assert!(start.elapsed() < PATIENCE, "it does not shut down");
+        }
+        for _ in 0..3 {
+            let newcomer = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+            newcomer.set_nonblocking(true).unwrap();
+            let refused = newcomer.connect(&SockAddr::unix(&path).unwrap());
+            let refused = refused.map_err(|e| e.kind());
+            assert_eq!(refused, Err(ErrorKind::ConnectionRefused), "{waiting} wait");
+        }
+        flying.write_all(b"in flight").unwrap();
+        assert_rest(&mut flying, b"in flight");
+        drop(flying);
+        queue
+            .into_iter()
+            .for_each(|client| assert_echoes(client, b"in the queue"));
+        server.end_within(PATIENCE);
+        assert_eq!(directory.files(), [""; 0]);
+    }
+}
+
+/// The same in a storm: each client is refused or served, and none is reset.
+#[test]
+fn a_shutdown_in_a_storm_resets_nobody() {
+    const ROUNDS: usize = 15;
+    for _ in 0..ROUNDS {
+        let directory = TempDirectory::new();
+        let mut command = directory.command("storm.sock");
+        let mut server = Server::spawn(1, command.args(["--max-connections", "8"]));
+        let served = Arc::new(AtomicU32::new(0));
+        let storm = [(); 16].map(|()| {
+            let (path, served) = (directory.0.join("storm.sock"), served.clone());
+            std::thread::spawn(move || {
+                while let Ok(client) = UnixStream::connect(&path) {
+                    client.set_read_timeout(Some(PATIENCE)).unwrap();
+                    assert_echoes(client, b"in a storm");
+                    served.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        });
+        let start = Instant::now();
+        while served.load(Ordering::Relaxed) < 200 {
+            assert!(start.elapsed() < PATIENCE, "{served:?} are served");
+            std::thread::yield_now();
+        }
+        server.signal("TERM");
+        storm.into_iter().for_each(|client| client.join().unwrap());
+        server.end_within(PATIENCE);
+    }
 }
 
 /// A directory of this test alone.

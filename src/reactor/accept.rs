@@ -48,8 +48,9 @@ impl<S: System, P: Protocol> Reactor<S, P> {
                 }
                 Err(e) => match judge(&e) {
                     // Where others have the socket, too, one of them may have shut it down. TCP says
-                    // so itself, with EINVAL, and a Unix socket for ever that nobody waits.
-                    Verdict::Drained if fin => {
+                    // so itself, with EINVAL, and a Unix socket for ever that nobody waits. From our own
+                    // shutdown on it is no matter, and may be our doing.
+                    Verdict::Drained if fin && !self.is_shutting_down() => {
                         return Err(fatal(listener, &io::Error::other("it was shut down")));
                     }
                     Verdict::Drained => {

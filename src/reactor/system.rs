@@ -60,7 +60,7 @@ pub struct Event {
     /// Of which listener or stream, as it was registered.
     pub key: usize,
     /// Of a stream: the peer's FIN is said to be here, or urgent data, so there may be more behind a
-    /// receive that comes back short. Only a hint: a receive decides. Of a listener: somebody has shut
-    /// it down, so nobody can join its queue any more.
+    /// receive that comes back short. Only a hint: a receive decides. Of a listener: it was shut down,
+    /// by [`System::close_queue`] or by another process, so nobody can join its queue any more.
     pub fin: bool,
 }

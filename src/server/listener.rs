@@ -161,39 +161,19 @@ impl Listener {
         }
     }
 
-    /// Lets nobody new into the queue, and says how long those may take to join it whose handshake
-    /// is under way: they believe to be connected as soon as they have seen our SYN-ACK, and closing
-    /// the listener before their ACK has come would reset them.
-    ///
-    /// So newcomers' SYNs are dropped and nothing else is; what such a client sends again a second
-    /// later is refused, or meets our successor, or another process on this port. A Unix socket has
-    /// no handshake, and listen(2) with 0 will do: the kernel takes one more while the queue is
-    /// empty, as it compares before it counts, and refuses the rest. (It would drop ACKs, too.)
-    ///
-    /// `None`: the queue may not be ours alone, and has to stay as it is.
+    /// Lets no newcomer into the queue, and returns for how long a client whose handshake is under way
+    /// may still join it. `None`: the queue may not be ours alone, and has to stay as it is.
     pub(crate) fn close_queue(&self) -> io::Result<Option<Duration>> {
         if let Origin::Inherited = self.origin {
             return Ok(None);
         }
-        let handshake = match &self.local_addr {
-            LocalAddr::Tcp(address) if address.ip().is_loopback() => Some(HANDSHAKE_ON_LOOPBACK),
-            LocalAddr::Tcp(_) => Some(HANDSHAKE),
-            LocalAddr::Unix(_) => None,
+        let wait = match &self.local_addr {
+            LocalAddr::Tcp(address) => tcp::close_queue(&self.socket, &self.guard, *address)?,
+            LocalAddr::Unix(_) => unix::close_queue(&self.socket)?,
         };
-        if handshake.is_some() && self.guard.close(&self.socket).is_ok() {
-            return Ok(handshake);
-        }
-        self.socket.listen(0)?;
-        Ok(Some(Duration::ZERO))
+        Ok(Some(wait))
     }
 }
-
-/// How long a handshake may take: a round trip to anywhere on Earth, by cable.
-const HANDSHAKE: Duration = Duration::from_millis(500);
-
-/// The same within one kernel: its part for one packet, which is never put off, and some more for a
-/// virtual machine whose core is away for a moment.
-const HANDSHAKE_ON_LOOPBACK: Duration = Duration::from_millis(5);
 
 impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

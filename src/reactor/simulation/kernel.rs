@@ -63,6 +63,7 @@ impl<M: Model> System for Kernel<M> {
         }
         let wait = Duration::from_millis(world.random.choose(&[0, 0, 50]));
         world.queues[listener.1].joinable_until = Some(world.now.after(wait));
+        world.report(listener.1); // a Unix socket does, with the hint
         Ok(Some(wait))
     }
 

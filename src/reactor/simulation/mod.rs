@@ -243,15 +243,16 @@ impl<M: Model> Simulation<M> {
         world.reported = batch.iter().copied().collect();
         (world.received, world.given, world.late) = (0, 0, 0);
         world.overdue.clear();
-        let event = |key| {
+        let event = |key: usize| {
             // The hint never misses a FIN that is here, but may be about one that is not; of a listener
             // it is true.
-            let fin = world.keys.get(&key).is_some_and(|id| {
-                let socket = &world.sockets[*id];
-                socket.fin || socket.reset
-            });
-            let is_listener = key < world.queues.len();
-            let fin = fin || unruly && !is_listener && world.random.one_in(8);
+            let is_here = |id: &usize| world.sockets[*id].fin || world.sockets[*id].reset;
+            let fin = match world.queues.get(key) {
+                Some(queue) => queue.joinable_until.is_some(),
+                None => {
+                    world.keys.get(&key).is_some_and(is_here) || unruly && world.random.one_in(8)
+                }
+            };
             Event { key, fin }
         };
         batch.into_iter().map(event).collect()

@@ -1,10 +1,14 @@
-//! Listening at a TCP port: which of a name's addresses it is, and what `[::]` means.
+//! Listening at a TCP port: which of a name's addresses it is, what `[::]` means, and how newcomers are
+//! kept out in the end.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::time::Duration;
 
 use log::warn;
 use socket2::{Domain, Socket, Type};
+
+use crate::server::queue::Guard;
 
 /// Listens at the first of the name's addresses that this machine has. If another server has that
 /// one, the name is in use: at the next address, clients would find this server or the other,
@@ -75,6 +79,36 @@ fn is_absent(error: &io::Error) -> bool {
     let errno = error.raw_os_error();
     matches!(errno, Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT))
 }
+
+/// Lets no newcomer into the queue, and returns for how long a client whose handshake is under way may
+/// still join it: it believes to be connected as soon as it has seen our SYN-ACK, and closing the
+/// listener before its ACK has come would reset it.
+///
+/// So newcomers' SYNs are dropped and nothing else is. A newcomer sends its SYN again a second later;
+/// then it is refused, or meets our successor, or another process on this port. Where no filter can be
+/// attached, listen(2) with 0 lets one more in, and drops ACKs, too.
+pub(super) fn close_queue(
+    socket: &Socket,
+    guard: &Guard,
+    address: SocketAddr,
+) -> io::Result<Duration> {
+    if guard.close(socket).is_err() {
+        socket.listen(0)?;
+        return Ok(Duration::ZERO);
+    }
+    Ok(if address.ip().is_loopback() {
+        HANDSHAKE_ON_LOOPBACK
+    } else {
+        HANDSHAKE
+    })
+}
+
+/// How long a handshake may take: a round trip to anywhere on Earth, by cable.
+const HANDSHAKE: Duration = Duration::from_millis(500);
+
+/// The same within one kernel: its part for one packet, which is never put off, and some more for a
+/// virtual machine whose core is away for a moment.
+const HANDSHAKE_ON_LOOPBACK: Duration = Duration::from_millis(5);
 
 #[cfg(test)]
 mod tests {

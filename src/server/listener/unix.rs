@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, symlink_metadata};
 use std::io;
+use std::net::Shutdown;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -39,6 +40,14 @@ pub(super) fn bind(path: &Path, backlog: u32) -> io::Result<(Socket, Option<OwnF
     let id = id(&symlink_metadata(path)?);
     let path = path.to_owned();
     Ok((socket, Some(OwnFile { path, id })))
+}
+
+/// Lets no newcomer into the queue: connect(2) is refused from here on, and the clients in the queue can
+/// still be accepted. (With listen(2) and 0, the kernel takes one more while the queue is empty, as it
+/// compares before it counts.) The poll reports this once, as if the listener had got a FIN.
+pub(super) fn close_queue(socket: &Socket) -> io::Result<Duration> {
+    socket.shutdown(Shutdown::Read)?;
+    Ok(Duration::ZERO) // there is no handshake that takes time
 }
 
 /// Makes the kernel refuse the descriptors that a client passes: sendmsg(2) fails with EPERM there.

@@ -42,7 +42,7 @@ impl<P: Protocol> Server<P> {
 
     /// Takes the sockets over that a service manager passes in (sd_listen_fds(3)), in place of
     /// [`Config::listen`], [`Config::backlog`] and [`Config::reuse_port`], which are its business then.
-    /// `None` if there are none. A [shutdown](Self::shut_down) leaves the peers in their queues to the
+    /// `None` if there are none. They are left as they are, except that they become non-blocking. A [shutdown](Self::shut_down) leaves the peers in their queues to the
     /// manager's next process. To be called before there is a second thread: the variables that tell
     /// of the sockets are removed from the environment.
     ///
@@ -62,8 +62,9 @@ impl<P: Protocol> Server<P> {
     }
 
     /// Listens on sockets that somebody else has bound, in place of [`Config::listen`],
-    /// [`Config::backlog`] and [`Config::reuse_port`]. Others may have them, too, so a
-    /// [shutdown](Self::shut_down) leaves the peers that join their queues from then on to those.
+    /// [`Config::backlog`] and [`Config::reuse_port`]. Others may have them, too, so they are left as they
+    /// are, except that they become non-blocking, and a [shutdown](Self::shut_down) leaves the peers that
+    /// join their queues from then on to those.
     ///
     /// # Errors
     /// As [`bind`](Self::bind); or one of them is no listening stream socket, TCP or Unix.

@@ -60,7 +60,10 @@ impl Listener {
         bound.map_err(|e| explain(format!("cannot listen on {address}"), &e))
     }
 
-    /// Takes a socket over that somebody else has bound, and made listen with a backlog of his.
+    /// Takes a socket over that another process has bound, and has made listen with its own backlog. The
+    /// socket is left as it is: others may have it, now or later, and would have to live with an option
+    /// that is set here, and so would the connections that they accept. Only [`accept`](Self::accept)
+    /// makes it non-blocking, and it stays so, because others may rely on that by then.
     ///
     /// # Errors
     /// In words: it does not listen, or its address is of another kind than ours.
@@ -71,9 +74,6 @@ impl Listener {
                 "it does not listen (in a systemd socket unit: ListenStream=, Accept=no)",
             ));
         }
-        socket.set_nonblocking(true)?;
-        // Whoever else has the socket can take that back, and accept4 would wait; not for long, then.
-        socket.set_read_timeout(Some(Duration::from_millis(1)))?;
         let local_addr = LocalAddr::of(&socket.local_addr()?)
             .ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))?;
         Ok(Self::new(socket, local_addr, Origin::Inherited, None))
@@ -85,13 +85,6 @@ impl Listener {
         origin: Origin,
         file: Option<unix::OwnFile>,
     ) -> Self {
-        if let LocalAddr::Tcp(_) = local_addr {
-            // The clients' sockets inherit it, if it comes after listen(2): a message is acknowledged
-            // by its echo, which follows at once, and not by a segment of its own before that. Of
-            // what comes while we linger, every second full segment is acknowledged all the same,
-            // and the last within 40 ms. It is a saving and no more, so it may fail.
-            let _ = socket.set_tcp_quickack(false);
-        }
         Self {
             _file: file,
             socket,
@@ -109,8 +102,19 @@ impl Listener {
     /// Takes one connection off the queue, non-blocking and close-on-exec from its first moment
     /// on: accept4(2) saves the three calls that would set that afterwards.
     pub(crate) fn accept(&self) -> io::Result<(Socket, SockAddr)> {
-        self.socket
-            .accept4(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC)
+        if let Origin::Inherited = self.origin {
+            // Another process that has the socket may have made it block, and accept4(2) would hang if
+            // nobody waits. There is no flag for one call. So this looks each time: a process would have
+            // to change it between the two calls, and then we would wait for the next client.
+            self.socket.set_nonblocking(true)?;
+        }
+        let accepted = self
+            .socket
+            .accept4(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC)?;
+        if let (Origin::Inherited, LocalAddr::Tcp(_)) = (&self.origin, &self.local_addr) {
+            tcp::acknowledge_with_the_echo(&accepted.0);
+        }
+        Ok(accepted)
     }
 
     /// Asks for an edge whenever a connection arrives, and for one now if some are waiting.

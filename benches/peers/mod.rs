@@ -22,25 +22,28 @@
 
 mod blocking;
 pub mod chart;
+mod cores;
+mod crowd;
+mod figures;
 pub mod mio_tutorial;
 mod tokio_tasks;
 
-use std::fmt;
-use std::io::{self, BufRead, BufReader, Write, stderr};
+use std::io::{self, Write, stderr};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, SystemTime};
+use std::process::Command;
+use std::time::Duration;
 
 use hello_echo::load::Load;
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
-use nix::time::clock_getcpuclockid;
-use nix::unistd::Pid;
 use socket2::{Domain, Socket, Type};
 
-use crate::util::{PATIENCE, Server, finish, load_options};
+use crate::util::{Server, finish, load_options};
+
+pub use cores::*;
+pub use crowd::*;
+pub use figures::*;
 
 const GREETING: &[u8] = b"hello\n";
 const MESSAGE: usize = 1000;
@@ -204,63 +207,6 @@ pub fn announce(address: SocketAddr) {
     println!("listening on {address}");
 }
 
-/// A core for the load, which is this process, and another for the servers.
-pub struct Cores {
-    server: Option<CpuSet>,
-}
-
-impl Cores {
-    /// Takes the first two that it may have. With one, nobody is pinned, which is said aloud.
-    pub fn take() -> Self {
-        let this = Pid::from_raw(0);
-        let allowed = sched_getaffinity(this).unwrap();
-        let mut allowed = (0..CpuSet::count()).filter(|core| allowed.is_set(*core).unwrap());
-        let (load, Some(server)) = (allowed.next().unwrap(), allowed.next()) else {
-            let _ = writeln!(
-                stderr(),
-                "ONE CORE for client and server: the figures are rough"
-            );
-            return Self { server: None };
-        };
-        sched_setaffinity(this, &only(load)).unwrap();
-        Self {
-            server: Some(only(server)),
-        }
-    }
-
-    /// The threads that it starts from here on are pinned with it.
-    pub fn pin_server(&self, server: &Server) {
-        if let Some(core) = &self.server {
-            sched_setaffinity(pid(server), core).unwrap();
-        }
-    }
-}
-
-/// Pins this thread to the last core that it may have.
-pub fn pin() {
-    let this = Pid::from_raw(0);
-    let allowed = sched_getaffinity(this).unwrap();
-    let last = (0..CpuSet::count()).rfind(|core| allowed.is_set(*core).unwrap());
-    sched_setaffinity(this, &only(last.unwrap())).unwrap();
-}
-
-fn only(core: usize) -> CpuSet {
-    let mut set = CpuSet::new();
-    set.set(core).unwrap();
-    set
-}
-
-fn pid(server: &Server) -> Pid {
-    Pid::from_raw(i32::try_from(server.pid()).unwrap())
-}
-
-/// The CPU time that it has spent, in user space and in the kernel, in all its threads: those that
-/// have ended, too, which no file of /proc tells to the nanosecond.
-pub fn cpu_time(server: &Server) -> Duration {
-    let clock = clock_getcpuclockid(pid(server)).unwrap();
-    clock.now().unwrap().into()
-}
-
 /// A load on that address, from many local ones, each of which has ports of its own.
 fn load(address: &str, hold: u64, exchanges: u64, at_once: u64) -> Load {
     let mut options = load_options(address, exchanges, at_once);
@@ -303,116 +249,4 @@ pub fn order(turn: usize, count: usize) -> Vec<usize> {
         order.reverse();
     }
     order
-}
-
-/// Connections that are greeted and silent, in a process of their own. Ends with the bench.
-pub struct Crowd(Child);
-
-/// The role of a crowd's client begins with this; the address and the number follow.
-const CROWD: &str = "crowd ";
-
-impl Crowd {
-    /// Returns when all are greeted.
-    pub fn gather(server: &Server, connections: u64) -> Self {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.env(
-            ROLE,
-            format!("{CROWD}{} {connections}", server.addresses[0]),
-        );
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut crowd = Self(command.spawn().unwrap());
-        let mut greeted = String::new();
-        let mut stdout = BufReader::new(crowd.0.stdout.as_mut().unwrap());
-        stdout.read_line(&mut greeted).unwrap();
-        assert_eq!(greeted, "greeted\n");
-        crowd
-    }
-
-    /// Each with an exchange; everything must be right.
-    pub fn leave(mut self) {
-        let left = self.0.wait().unwrap(); // which closes its stdin first
-        assert!(left.success(), "{left}");
-    }
-}
-
-impl Drop for Crowd {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Holds the connections until stdin ends.
-fn be_a_crowd(role: &str) {
-    let (address, connections) = role.split_once(' ').unwrap();
-    let connections = connections.parse().unwrap();
-    let mut load = load(address, connections, 0, 64);
-    while load.record().held < connections {
-        let more = load.turn(PATIENCE).unwrap();
-        assert!(more, "{:?}", load.record().described);
-    }
-    println!("greeted");
-    io::copy(&mut io::stdin(), &mut io::sink()).unwrap();
-    finish(&mut load);
-}
-
-pub fn micros(time: Duration) -> f64 {
-    time.as_nanos() as f64 / 1000.0
-}
-
-/// What the rounds of a measurement came to.
-#[derive(Clone, Copy, Debug)]
-pub struct Spread {
-    pub least: f64,
-    pub median: f64,
-    pub most: f64,
-}
-
-impl Spread {
-    /// Of one value or more.
-    pub fn of(values: &[f64]) -> Self {
-        let mut sorted = values.to_vec();
-        sorted.sort_by(f64::total_cmp);
-        let middle = [sorted[(sorted.len() - 1) / 2], sorted[sorted.len() / 2]];
-        Self {
-            least: sorted[0],
-            median: (middle[0] + middle[1]) / 2.0,
-            most: sorted[sorted.len() - 1],
-        }
-    }
-}
-
-/// Shown with the precision asked for: `1.04 (1.02-1.07)`.
-impl fmt::Display for Spread {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = f.precision().unwrap_or(2);
-        let Self {
-            least,
-            median,
-            most,
-        } = self;
-        let width = f.width().unwrap_or(0);
-        let shown = format!("{median:.digits$} ({least:.digits$}-{most:.digits$})");
-        write!(f, "{shown:>width$}")
-    }
-}
-
-/// The machine in words that name nobody's, and the day.
-pub fn machine() -> String {
-    let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap();
-    let cores = cpus
-        .lines()
-        .filter(|line| line.starts_with("processor"))
-        .count();
-    let of = if cpus.contains(" hypervisor") {
-        " of a virtual machine"
-    } else {
-        ""
-    };
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
-    let release: Vec<&str> = release.split(['.', '-']).take(2).collect();
-    #[allow(clippy::disallowed_methods, reason = "for the chart's date")]
-    let day = humantime::format_rfc3339(SystemTime::now()).to_string();
-    let (day, _) = day.split_once('T').unwrap();
-    format!("{cores} cores{of}, Linux {}, {day}", release.join("."))
 }

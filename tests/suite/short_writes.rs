@@ -1,10 +1,5 @@
 //! Real short writes: a peer that does not read until the socket buffers are full.
 
-#![cfg(feature = "cli")]
-#![allow(clippy::unwrap_used, reason = "that is how a test fails")]
-
-mod util;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,7 +7,8 @@ use std::time::Duration;
 use hello_echo::hello::{MAX_MESSAGE, Settings};
 use hello_echo::{Address, Config};
 use socket2::{Domain, Socket, Type};
-use util::{PATIENCE, Peer, Server, TempPath, connect_unix, in_a_network, in_time, payload};
+
+use crate::util::{PATIENCE, Peer, Server, TempPath, connect_unix, in_a_network, in_time, payload};
 
 /// Sends a message before reading anything, then reads everything: the greeting was stuck until
 /// then, so the message has arrived in one piece and its echo gets stuck as well.
@@ -67,7 +63,7 @@ fn over_a_unix_socket() {
 #[test]
 fn over_tcp_with_small_buffers() {
     let setup = "echo 4096 4096 4096 > /proc/sys/net/ipv4/tcp_wmem";
-    in_a_network(PATIENCE, setup, "in_the_namespace");
+    in_a_network(PATIENCE, setup, in_the_namespace);
 }
 
 #[test]

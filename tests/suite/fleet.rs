@@ -1,17 +1,6 @@
 //! Three processes behind a proxy, with the configurations as they are shipped: each is restarted in
 //! turn, and no client sees it.
 
-#![cfg(feature = "cli")]
-#![cfg(feature = "load")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "that is how a test fails"
-)]
-#![allow(clippy::print_stdout, reason = "shown where a test fails")]
-
-mod util;
-
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -23,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use util::{
-    BINARY, PATIENCE, Peer, Server, TempPath, assert_echoes, assert_greeted, assert_rest, connect,
-    connect_unix, counts, have, have_descriptors, output, payload, signal, skip,
+use crate::util::{
+    self, BINARY, PATIENCE, Peer, Server, TempPath, assert_echoes, assert_greeted, assert_rest,
+    connect, connect_unix, counts, have, have_descriptors, output, payload, signal, skip,
 };
 
 const LOAD: &str = env!("CARGO_BIN_EXE_hello-load");
@@ -47,7 +36,7 @@ fn behind_haproxy() {
     }
     let mut fleet = Fleet::start(1);
     let admin = Admin(TempPath::new("haproxy.sock"));
-    let config = include_str!("../packaging/haproxy.cfg");
+    let config = include_str!("../../packaging/haproxy.cfg");
     let config = replaced(config, 1, "/tmp/hello-echo-haproxy.sock", admin.0.as_str());
     let _proxy = fleet.proxy(&config, 1, |config| {
         let mut haproxy = Command::new(HAPROXY);
@@ -115,7 +104,7 @@ fn behind_nginx() {
     }
     let mut fleet = Fleet::start(2);
     let pid = TempPath::new("nginx.pid");
-    let config = include_str!("../packaging/nginx.conf");
+    let config = include_str!("../../packaging/nginx.conf");
     let config = replaced(config, 1, "/tmp/hello-echo-nginx.pid", pid.as_str());
     let _proxy = fleet.proxy(&config, 2, |config| {
         let mut nginx = Command::new(NGINX);

@@ -1,11 +1,5 @@
 //! Restarts that lose nobody: sockets that a service manager passes in and keeps, several processes on
-//! one port. And what the manager hears of it.
-
-#![cfg(feature = "cli")]
-#![allow(clippy::unwrap_used, reason = "that is how a test fails")]
-#![allow(clippy::print_stdout, reason = "shown where a test fails")]
-
-mod util;
+//! one port.
 
 use std::fs::File;
 use std::io::Write;
@@ -13,19 +7,22 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-#[cfg(feature = "load")]
-use hello_echo::load::Load;
 use socket2::SockRef;
-use util::{
-    BINARY, PATIENCE, Peer, Server, TempPath, assert_echoes, assert_greeted, assert_rest, connect,
-    connect_unix, have, last_line, output,
+
+use crate::util::{
+    self, BINARY, PATIENCE, Server, TempPath, assert_echoes, assert_greeted, assert_rest, connect,
+    connect_unix, have, output,
 };
 
 /// A server that gets `first` and `second` as descriptors 3 and 4. These are the shell's standard
 /// input and error at first, as no others can be handed to it.
-fn activated(first: impl Into<OwnedFd>, second: impl Into<OwnedFd>, log: &TempPath) -> Command {
+pub(crate) fn activated(
+    first: impl Into<OwnedFd>,
+    second: impl Into<OwnedFd>,
+    log: &TempPath,
+) -> Command {
     let mut command = Command::new("sh");
     let script = "exec env LISTEN_PID=$$ \"$@\" 3<&0 4<&2 </dev/null 2>>\"$0\"";
     command.args(["-c", script, log.as_str(), BINARY]);
@@ -162,81 +159,6 @@ fn a_socket_that_others_shut_down_ends_the_server() {
     }
 }
 
-/// Under load no exchange goes wrong, whether the next server begins when the last has ended, or
-/// before that.
-#[cfg(feature = "load")]
-#[test]
-fn restarts_lose_nobody() {
-    const RESTARTS: u64 = 20;
-    let log = TempPath::new("log");
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let start = || {
-        let first = listener.try_clone().unwrap();
-        let second = TcpListener::bind("127.0.0.1:0").unwrap();
-        Server::spawn_with(2, &mut activated(first, second, &log))
-    };
-    let mut server = start();
-    let mut load = Load::new(util::load_options(&address, 1 << 40, 32)).unwrap();
-    for restart in 1..=RESTARTS {
-        load_a_while(&mut load);
-        server.signal("TERM");
-        let next = (restart % 2 == 0).then(start);
-        load_until_it_ends(&mut load, &mut server);
-        server = next.unwrap_or_else(start);
-    }
-    println!("{} exchanges, {RESTARTS} restarts", load.record().right);
-}
-
-#[cfg(feature = "load")]
-fn load_a_while(load: &mut Load) {
-    let until = load.record().right + 300;
-    while load.record().right < until {
-        load.turn(PATIENCE).unwrap();
-        assert_eq!(load.record().wrongs(), 0, "{:?}", load.record().described);
-    }
-}
-
-/// Those of its clients that are in the midst of their exchange are this thread's.
-#[cfg(feature = "load")]
-fn load_until_it_ends(load: &mut Load, server: &mut Server) {
-    let begun = Instant::now();
-    while server.is_running() {
-        assert!(begun.elapsed() < PATIENCE, "it does not end");
-        load.turn(Duration::from_millis(1)).unwrap();
-    }
-}
-
-/// Two processes on one port are replaced in turn, under load. Who connects to the one that leaves
-/// finds the other with its next SYN, a second later.
-#[cfg(feature = "load")]
-#[test]
-fn a_rolling_restart_loses_nobody() {
-    const ROUNDS: usize = 4;
-    let on = |address: &str| {
-        let mut command = Command::new(BINARY);
-        command.env("RUST_LOG", "info").stderr(Stdio::piped());
-        Server::spawn(1, command.args(["--reuse-port", "--listen", address]))
-    };
-    let first = on("127.0.0.1:0");
-    let address = first.addresses[0].clone();
-    let mut servers = [on(&address), first];
-    let mut load = Load::new(util::load_options(&address, 1 << 40, 32)).unwrap();
-    for round in 0..ROUNDS {
-        for server in &mut servers {
-            load_a_while(&mut load);
-            server.signal("TERM");
-            load_until_it_ends(&mut load, server);
-            let line = last_line(std::mem::replace(server, on(&address)));
-            let served = util::counts(&line);
-            println!("round {round}: {line}");
-            assert!(round == 0 || served[0].1 > 0, "it had no share: {line}");
-        }
-    }
-    load_a_while(&mut load);
-    println!("{} exchanges, {} restarts", load.record().right, 2 * ROUNDS);
-}
-
 #[test]
 fn a_port_is_shared_only_if_all_say_so() {
     let alone = Server::start(&[]);
@@ -343,109 +265,4 @@ fn systemd_socket_activate() {
     assert_echoes(connect(address), b"the next");
     assert_echoes(connect_unix(&path), b"a Unix one");
     server.signal("TERM");
-}
-
-/// Hears what a server says to its manager, in order.
-struct Manager {
-    socket: UnixDatagram,
-    path: TempPath,
-}
-
-impl Manager {
-    fn listen() -> Self {
-        let path = TempPath::new("notify.sock");
-        let socket = UnixDatagram::bind(&path.0).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self { socket, path }
-    }
-
-    fn hear(&self) -> String {
-        let mut datagram = [0; 4096];
-        let n = self.socket.recv(&mut datagram).unwrap();
-        String::from_utf8_lossy(&datagram[..n]).into_owned()
-    }
-
-    fn hear_until(&self, end: &str) -> Vec<String> {
-        let start = Instant::now();
-        let mut heard = vec![];
-        while heard
-            .last()
-            .is_none_or(|last: &String| !last.starts_with(end))
-        {
-            assert!(start.elapsed() < PATIENCE, "no {end} in {heard:?}");
-            heard.push(self.hear());
-        }
-        heard
-    }
-}
-
-#[test]
-fn the_manager_hears_of_its_life() {
-    let manager = Manager::listen();
-    let mut command = Command::new(BINARY);
-    command
-        .args(["--listen", "127.0.0.1:0"])
-        .stderr(Stdio::piped());
-    command.env("RUST_LOG", "info");
-    command.env("NOTIFY_SOCKET", manager.path.as_str());
-    let server = Server::spawn(1, &mut command);
-    let greeting = manager.hear();
-    assert!(
-        greeting.starts_with("READY=1\nSTATUS=accepted 0 = open 0"),
-        "{greeting}"
-    );
-    server.assert_serves();
-    let status = manager.hear();
-    assert!(status.starts_with("STATUS=accepted 1 = open "), "{status}");
-    let mut flying = server.connect();
-    assert_greeted(&mut flying);
-    server.signal("TERM");
-    manager.hear_until("STOPPING=1");
-    flying.half_close();
-    drop(flying);
-    assert!(last_line(server).contains("accepted 2 = open 0"));
-}
-
-#[test]
-fn the_watchdog_hears_that_it_lives() {
-    let manager = Manager::listen();
-    let mut command = Command::new(BINARY);
-    command.args(["--listen", "127.0.0.1:0"]);
-    command
-        .env("NOTIFY_SOCKET", manager.path.as_str())
-        .env("WATCHDOG_USEC", "20000");
-    let server = Server::spawn(1, &mut command);
-    assert!(manager.hear().starts_with("READY=1"));
-    for _ in 0..20 {
-        assert_eq!(manager.hear(), "WATCHDOG=1");
-    }
-    server.signal("STOP"); // as if it were wedged
-    let quiet = Some(Duration::from_millis(100));
-    manager.socket.set_read_timeout(quiet).unwrap();
-    while manager.socket.recv(&mut [0; 100]).is_ok() {}
-    server.signal("CONT");
-    manager.socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    assert_eq!(manager.hear(), "WATCHDOG=1");
-}
-
-/// A manager that is not there, or that does not read, stops nothing.
-#[test]
-fn a_deaf_manager_stops_nothing() {
-    let manager = Manager::listen();
-    for address in [manager.path.as_str(), "/nowhere/notify.sock", "vsock:2:1"] {
-        println!("{address}");
-        let mut command = Command::new(BINARY);
-        command.args(["--listen", "127.0.0.1:0"]);
-        command
-            .env("NOTIFY_SOCKET", address)
-            .env("WATCHDOG_USEC", "200");
-        let server = Server::spawn(1, command.stderr(Stdio::null()));
-        (0..200).for_each(|_| server.assert_serves());
-    }
-    let told = output(
-        Command::new(BINARY)
-            .args(["--listen", "nowhere"])
-            .env("NOTIFY_SOCKET", "/x"),
-    );
-    assert_eq!(told.status.code(), Some(2));
 }

@@ -1,19 +1,13 @@
 //! How it ends, what other signals do, and that the books balance then.
 
-#![cfg(feature = "cli")]
-#![allow(clippy::unwrap_used, reason = "that is how a test fails")]
-#![allow(clippy::print_stdout, reason = "shown where a test fails")]
-
-mod util;
-
 use std::fs::File;
 use std::io::Write;
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use util::{
-    BINARY, PATIENCE, Peer, Server, TempPath, assert_counts, assert_echoes, assert_ends_with,
+use crate::util::{
+    self, BINARY, PATIENCE, Peer, Server, TempPath, assert_counts, assert_echoes, assert_ends_with,
     assert_greeted, assert_rest, connect_unix, have, in_a_network, last_line, logging, output,
     reset, skip, terms,
 };
@@ -76,7 +70,7 @@ fn those_in_flight_are_served_and_others_refused() {
 fn a_handshake_under_way_comes_to_its_end() {
     if have("nft") {
         let address = "ip address add 10.1.2.3/32 dev lo";
-        in_a_network(PATIENCE, address, "while_an_ack_is_under_way");
+        in_a_network(PATIENCE, address, while_an_ack_is_under_way);
     }
 }
 

@@ -1,25 +1,15 @@
 //! The command line, as a user or a script meets it.
 
-#![cfg(feature = "cli")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "that is how a test fails"
-)]
-
-mod util;
-
 use std::io::Write;
 use std::net::{Ipv6Addr, TcpListener, TcpStream};
-use std::os::unix::net::UnixListener;
 use std::process::{Command, Output};
-use std::time::Instant;
 
+use hello_echo::Config;
 use hello_echo::hello::{Hello, MAX_MESSAGE, Settings};
-use hello_echo::{Address, Config};
-use util::{
-    BINARY, PATIENCE, Server, TempPath, assert_echoes, assert_greeted, assert_rest, connect,
-    connect_unix, have, have_strace, output, skip,
+
+use crate::util::{
+    BINARY, Server, TempPath, assert_echoes, assert_greeted, assert_rest, connect, connect_unix,
+    have, output, skip,
 };
 
 /// Runs it with a line of options that keeps it from serving.
@@ -32,7 +22,7 @@ fn text(bytes: &[u8]) -> &str {
 }
 
 /// Expects exit code 1 and this one line on stderr.
-fn assert_cannot_run(options: &[&str], line: &str) {
+pub(crate) fn assert_cannot_run(options: &[&str], line: &str) {
     let output = run(options);
     assert_eq!(output.status.code(), Some(1), "{options:?}");
     assert_eq!(
@@ -297,74 +287,6 @@ fn the_log_is_as_loud_as_asked() {
         before,
         "nothing of the connections"
     );
-}
-
-/// What a killed server leaves behind is replaced; what is alive, or is no socket, is not.
-#[test]
-fn only_a_stale_unix_socket_is_replaced() {
-    let path = TempPath::new("stale.sock");
-    let address = format!("unix:{}", path.as_str());
-    let in_use = format!("cannot listen on {address}: Address already in use (os error 98)");
-    drop(Server::start_listening(1, &["-l", &address]));
-    assert!(path.0.exists(), "it was killed");
-
-    let server = Server::start_listening(1, &["-l", &address]);
-    assert_echoes(connect_unix(&path), b"replaced");
-    assert_cannot_run(&["-l", &address], &in_use);
-    assert_echoes(connect_unix(&path), b"alive");
-    drop(server);
-
-    std::fs::remove_file(&path.0).unwrap();
-    std::fs::write(&path.0, "a file").unwrap();
-    assert_cannot_run(&["-l", &address], &in_use);
-    assert_eq!(std::fs::read_to_string(&path.0).unwrap(), "a file");
-}
-
-/// Nor is the socket of a server that is only just starting, which does not listen yet.
-#[test]
-fn a_starting_server_keeps_its_unix_socket() {
-    if !have_strace() {
-        return;
-    }
-    let path = TempPath::new("start.sock");
-    let address = format!("unix:{}", path.as_str());
-    let mut slow = Command::new("strace");
-    slow.args([
-        "-f",
-        "-qqq",
-        "-o",
-        "/dev/null",
-        "-e",
-        "inject=listen:delay_enter=300000",
-    ]);
-    slow.args([BINARY, "-l", &address]);
-    let starting = std::thread::spawn(move || Server::spawn(1, &mut slow));
-    let start = Instant::now();
-    while !path.0.exists() {
-        assert!(start.elapsed() < PATIENCE, "it is not bound");
-    }
-    let in_use = format!("cannot listen on {address}: Address already in use (os error 98)");
-    assert_cannot_run(&["-l", &address], &in_use);
-    let _server = starting.join().unwrap();
-    assert_echoes(connect_unix(&path), b"started");
-}
-
-/// A server that ends in order takes its socket with it, but not somebody else's at its path.
-#[test]
-fn a_unix_socket_goes_with_its_server() {
-    let path = TempPath::new("mine.sock");
-    let mut config = Config::default();
-    config.listen = vec![Address::Unix(path.0.clone())];
-    let server = hello_echo::Server::<Hello>::bind(&config, Settings::default()).unwrap();
-    assert!(path.0.exists());
-    drop(server);
-    assert!(!path.0.exists());
-
-    let server = hello_echo::Server::<Hello>::bind(&config, Settings::default()).unwrap();
-    std::fs::remove_file(&path.0).unwrap();
-    let _other = UnixListener::bind(&path.0).unwrap();
-    drop(server);
-    assert!(path.0.exists(), "it was the other's");
 }
 
 /// The port is free again as soon as the server is gone, TIME_WAIT or not.

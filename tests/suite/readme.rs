@@ -1,23 +1,14 @@
 //! What the README shows is what happens: every `console` block of it is run.
 
-#![cfg(feature = "cli")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "that is how a test fails"
-)]
-
-mod util;
-
 use std::io::{Read, Write};
 use std::process::Command;
 
-use util::{BINARY, Client, Server, have};
+use crate::util::{self, BINARY, Client, Server, have};
 
 #[cfg(feature = "load")]
 const LOAD: &str = env!("CARGO_BIN_EXE_hello-load");
 
-const README: &str = include_str!("../README.md");
+const README: &str = include_str!("../../README.md");
 
 /// The blocks of a session: the command after `$ `, and what it shows.
 fn transcripts() -> Vec<(&'static str, &'static str)> {

@@ -1,21 +1,13 @@
 //! The files of packaging/ are what the programs say of themselves, and what the tools that they are
 //! for take.
 
-#![cfg(feature = "cli")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "that is how a test fails"
-)]
-
-mod util;
-
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use clap_complete::Shell;
-use util::{BINARY, Client, have, output};
+
+use crate::util::{BINARY, Client, have, output};
 
 const PACKAGING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging");
 
@@ -43,7 +35,7 @@ fn assert_is(path: &str, text: &str) {
     }
     assert!(
         read(path) == text,
-        "packaging/{path} is not up to date; `UPDATE=1 cargo test --test packaging` makes it so"
+        "packaging/{path} is not up to date; `UPDATE=1 cargo test packaging::` makes it so"
     );
 }
 
@@ -70,8 +62,7 @@ fn man_pages_have_the_options() {
 /// What the table of options has to say in a man page. The rest of it is written by hand.
 const GENERATED: [&str; 3] = ["NAME", "SYNOPSIS", "OPTIONS"];
 
-const MADE_BY: &str =
-    r#".\" NAME, SYNOPSIS and OPTIONS are made by tests/packaging.rs, from the table of options."#;
+const MADE_BY: &str = r#".\" NAME, SYNOPSIS and OPTIONS are made by tests/suite/packaging.rs, from the table of options."#;
 
 /// No name of an option or a variable is broken at the end of a line.
 const LEGIBLE: &str = ".nh\n.ad l";

@@ -1,11 +1,5 @@
 //! The protocol, promised to every client: the shipped binary over loopback.
 
-#![cfg(feature = "cli")]
-#![allow(clippy::unwrap_used, reason = "that is how a test fails")]
-#![allow(clippy::print_stdout, reason = "shown where a test fails")]
-
-mod util;
-
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
@@ -14,8 +8,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
-use util::{
-    BINARY, PATIENCE, Peer, Server, TempPath, assert_echoes, assert_greeted, assert_rest, have,
+
+use crate::util::{
+    BINARY, PATIENCE, Peer, Server, TempPath, alone, assert_echoes, assert_greeted, assert_rest, have,
     have_descriptors, output, payload,
 };
 
@@ -247,7 +242,7 @@ fn the_greeting_is_what_was_asked_for() {
 #[test]
 fn a_thousand_clients_at_once() {
     const CLIENTS: u64 = 1000;
-    if !have_descriptors(CLIENTS + 500) {
+    if !alone(a_thousand_clients_at_once) || !have_descriptors(CLIENTS + 500) {
         return;
     }
     let server = Server::start(&[]);

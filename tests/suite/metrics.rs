@@ -1,20 +1,14 @@
 //! The metrics, as Prometheus and everybody else who has found the port sees them.
 
-#![cfg(feature = "cli")]
-#![allow(clippy::unwrap_used, reason = "that is how a test fails")]
-#![allow(clippy::panic, reason = "that is how a test fails")]
-
-mod util;
-
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use util::{
-    BINARY, PATIENCE, Peer, Server, TempPath, assert_echoes, assert_greeted, connect, connect_unix,
-    have, in_time, reset,
+use crate::util::{
+    self, BINARY, PATIENCE, Peer, Server, TempPath, assert_echoes, assert_greeted, connect,
+    connect_unix, have, in_time, reset,
 };
 
 /// A server with metrics on a port of its own, and where they are: its log tells.

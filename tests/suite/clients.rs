@@ -1,11 +1,6 @@
 //! The clients that people really use, against the shipped binary.
 
-#![cfg(feature = "cli")]
-#![allow(clippy::unwrap_used, reason = "that is how a test fails")]
-
-mod util;
-
-use util::{Client, Server, TempPath, have};
+use crate::util::{Client, Server, TempPath, have};
 
 const LINE: &str = "hi back atcha\n";
 

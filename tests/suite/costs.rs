@@ -1,20 +1,18 @@
 //! What the server promises not to spend: counts, not timings.
 
-#![cfg(feature = "cli")]
-#![allow(clippy::unwrap_used, reason = "that is how a test fails")]
-#![allow(clippy::print_stdout, reason = "the counts")]
-
-mod util;
-
 use std::io::Write;
 use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 #[cfg(feature = "load")]
+#[cfg(feature = "load")]
 use hello_echo::load::Load;
 use socket2::SockRef;
-use util::{
+
+#[cfg(feature = "load")]
+use crate::util;
+use crate::util::{
     BINARY, PATIENCE, Peer, Server, TempPath, assert_echoes, assert_greeted, assert_rest,
     have_strace, in_a_network, tcp_counter,
 };
@@ -147,7 +145,7 @@ fn under_load_an_exchange_takes_8_6_system_calls() {
 /// FIN, its acknowledgment, and two for acknowledgments by themselves.
 #[test]
 fn an_exchange_takes_10_segments() {
-    if let Some(said) = in_a_network(PATIENCE, "", "segments_are_counted") {
+    if let Some(said) = in_a_network(PATIENCE, "", segments_are_counted) {
         println!("{said}");
     }
 }
@@ -171,7 +169,7 @@ fn segments_are_counted() {
 #[test]
 fn an_idle_client_takes_40_bytes() {
     const HELD: usize = 19_000;
-    if !util::have_descriptors(HELD as u64 + 200) {
+    if !util::alone(an_idle_client_takes_40_bytes) || !util::have_descriptors(HELD as u64 + 200) {
         return;
     }
     let server = Server::start(&[]);

@@ -1,20 +1,14 @@
 //! How many it can hold, what it says of that, and what becomes of those beyond.
 
-#![cfg(feature = "cli")]
-#![allow(clippy::unwrap_used, reason = "that is how a test fails")]
-#![allow(clippy::print_stdout, reason = "shown where a test fails")]
-
-mod util;
-
 use std::fs::File;
 use std::io::Write;
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use util::{
-    BINARY, PATIENCE, Peer, Server, TempPath, assert_greeted, assert_rest, have, have_descriptors,
-    payload,
+use crate::util::{
+    self, BINARY, PATIENCE, Peer, Server, TempPath, assert_greeted, assert_rest, have,
+    have_descriptors, payload,
 };
 
 /// The binary behind a line of shell, with its log in a file.

@@ -1,0 +1,146 @@
+//! Runs that a signal or a terminal ends.
+
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use super::*;
+use crate::util::{Client, have};
+
+/// Who waits for a report that cannot be written is not deaf.
+#[test]
+fn a_signal_ends_what_cannot_report() {
+    let (target, received) = recorder();
+    let (mut full, _unread) = UnixStream::pair().unwrap();
+    full.set_nonblocking(true).unwrap();
+    while full.write(&[0; 4096]).is_ok() {}
+    full.set_nonblocking(false).unwrap();
+    let mut command = load("-n 1", &[&target]);
+    let stdout = Stdio::from(std::os::fd::OwnedFd::from(full));
+    let mut child = command
+        .stdout(stdout)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    received.recv_timeout(PATIENCE).unwrap();
+    let pid = child.id().to_string();
+    let status = util::in_time("the end after a SIGINT or two", move || {
+        // The first may come before the run is over, and only cut it short.
+        loop {
+            assert!(signal(&pid, "INT"));
+            let patience = Duration::from_millis(100);
+            if let Some(status) = util::status_within(patience, &mut child) {
+                return status;
+            }
+        }
+    });
+    assert_eq!(status.code(), Some(130));
+}
+
+#[test]
+fn an_interrupted_run_reports_what_there_was() {
+    let (code, output) = interrupted("-d 1h -c 4 --hold 20 --json", |payload| payload);
+    assert_cut_short(&output, 24);
+    assert_eq!(code, Some(0), "what there was is right");
+    let (code, output) = interrupted("-d 1h -c 4 --json", |_| b"hello?".to_vec());
+    let report = assert_cut_short(&output, 4);
+    assert_eq!(code, Some(3), "{report}");
+    assert!(wrongs(&report) >= 96, "{report}");
+    let (code, output) = interrupted("-d 1h -c 4", |payload| payload);
+    let [stdout, _] = said(&output);
+    assert_eq!(code, Some(0), "{stdout}");
+    assert!(stdout.starts_with("cut short by a signal\n"), "{stdout}");
+}
+
+/// A run that is interrupted once a server that answers so has had 100 payloads.
+fn interrupted(
+    options: &str,
+    answer: impl Fn(Vec<u8>) -> Vec<u8> + Send + Sync + 'static,
+) -> (Option<i32>, Output) {
+    let (sender, received) = mpsc::channel();
+    let target = answering(move |payload| {
+        let _ = sender.send(());
+        answer(payload)
+    });
+    let child = spawn(&mut load(options, &[&target]));
+    (0..100).for_each(|_| received.recv_timeout(PATIENCE).unwrap());
+    let output = interrupt(child);
+    (output.status.code(), output)
+}
+
+fn assert_cut_short(output: &Output, open: u64) -> Value {
+    let report = report(output);
+    assert_eq!(report["cut_short"], true, "{report}");
+    assert!(
+        (open - 4..=open).contains(&number(&report, "given_up")),
+        "{report}"
+    );
+    assert!(number(&report, "opened") >= 100, "{report}");
+    report
+}
+
+/// While it opens those that it will hold, and while it finishes them.
+#[test]
+fn an_interrupted_run_says_so_in_every_stage() {
+    for (options, stage, reached) in [
+        ("--hold 1000 --ramp 20", "opening", 5),
+        ("--hold 50 -n 0 -c 4", "finishing", 4),
+    ] {
+        let (sender, events) = mpsc::channel();
+        let target = serve(move |stream| {
+            let _ = sender.send("opening");
+            greet(stream)?;
+            receive(stream, LENGTH)?;
+            let _ = sender.send("finishing");
+            hang(stream)
+        });
+        let child = spawn(&mut load(&format!("{options} --json"), &[&target]));
+        let mut left = reached;
+        while left > 0 {
+            let event = events.recv_timeout(PATIENCE).unwrap();
+            left -= i32::from(event == stage);
+        }
+        let report = report(&interrupt(child));
+        assert_eq!(report["cut_short"], true, "{report}");
+        let opened = number(&report, "opened");
+        assert_eq!((number(&report, "given_up"), wrongs(&report)), (opened, 0));
+        assert!((reached as u64..=50).contains(&opened), "{report}");
+    }
+}
+
+/// A terminal that closes leaves no run behind that nobody sees.
+#[test]
+fn a_hangup_cuts_it_short() {
+    let (target, received) = recorder();
+    let child = spawn(&mut load("-d 1h -c 4 --json", &[&target]));
+    (0..100).for_each(|_| drop(received.recv_timeout(PATIENCE).unwrap()));
+    assert!(signal(&child.id().to_string(), "HUP"));
+    let output = util::in_time("the end", || child.wait_with_output().unwrap());
+    assert_cut_short(&output, 4);
+}
+
+/// In a terminal of its own, where Ctrl-C is typed.
+#[test]
+fn a_terminal_sees_progress() {
+    if !have("script") {
+        return;
+    }
+    let server = Server::start(&[]);
+    // exec: a shell that waits for it would be interrupted, too, and its status is what is seen.
+    let command = format!(
+        "TERM=xterm exec {LOAD} -n {} -c 2 --hold 3 {}",
+        u64::MAX,
+        server.addresses[0]
+    );
+    let mut terminal = Client::start("script", &["-qec", &command, "/dev/null"]);
+    terminal
+        .expect("exchanging: ")
+        .expect(" 0 wrong,")
+        .expect(" left");
+    let (seen, status) = terminal.send(b"\x03").expect("seed ").finish();
+    assert_eq!(status.code(), Some(0), "{seen}");
+    assert!(
+        seen.contains("can open ") && seen.contains("cut short by a signal"),
+        "{seen}"
+    );
+}

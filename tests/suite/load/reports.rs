@@ -1,0 +1,204 @@
+//! What a run says in the end, where it says it, and with which exit code.
+
+use super::*;
+use crate::util::TempPath;
+
+#[test]
+fn a_check_is_silent_or_says_one_line() {
+    let check = |options: &str, target: &str, code: i32, line: &str| {
+        let output = output(&mut load(&format!("--check {options}"), &[target]));
+        let [stdout, stderr] = said(&output);
+        assert_eq!(output.status.code(), Some(code), "{stderr}");
+        assert_eq!(stdout, "");
+        assert_eq!(
+            stderr.lines().count(),
+            usize::from(!line.is_empty()),
+            "{stderr}"
+        );
+        assert!(stderr.starts_with("hello-load: ") && stderr.contains(line) || line.is_empty());
+    };
+    let (right, received) = recorder();
+    check("", &right, 0, "");
+    assert_eq!(received.try_iter().count(), 1, "one exchange");
+    check("-n 5 --hold 5 -c 5", &right, 0, "");
+    assert_eq!(received.try_iter().count(), 1, "whatever else is asked for");
+    check("", &answering(|_| vec![]), 3, "no_echo");
+    check("--timeout 100ms", &serve(hang), 3, "timed_out_greeting");
+    check("--fail-if p50<1h", &right, 3, "p50<1h: it is ");
+    check(
+        "",
+        "no-such-host.invalid:1",
+        1,
+        "cannot resolve no-such-host.invalid:1: ",
+    );
+}
+
+/// One that was stopped has found nothing out, so it does not say that all is well.
+#[test]
+fn a_check_that_is_cut_short_fails() {
+    let (sender, connected) = mpsc::channel();
+    let target = serve(move |stream| {
+        let _ = sender.send(());
+        hang(stream)
+    });
+    let child = spawn(&mut load("--check", &[&target]));
+    connected.recv_timeout(PATIENCE).unwrap();
+    let output = interrupt(child);
+    let [stdout, stderr] = said(&output);
+    assert_eq!((output.status.code(), &*stdout), (Some(3), ""), "{stderr}");
+    assert_eq!(stderr, "hello-load: cut short by a signal\n");
+}
+
+#[test]
+fn conditions_decide_the_exit_code() {
+    let (address, _received) = recorder();
+    for (options, code, line) in [
+        (
+            "-n 20 --fail-if p99>1h --fail-if rate<1 --fail-if wrong>0",
+            0,
+            "",
+        ),
+        ("-n 20 --fail-if p99>1ns", 3, "hello-load: p99>1ns: it is "),
+        (
+            "-n 20 --fail-if rate<1000M --fail-if p99>1h",
+            3,
+            "hello-load: rate<1000M: it is ",
+        ),
+        (
+            "-n 20 --fail-if right<21",
+            3,
+            "hello-load: right<21: it is 20\n",
+        ),
+        ("-n 20 --fail-if right<20", 0, ""),
+        (
+            "-n 0 --hold 1 --fail-if p99>1h",
+            3,
+            "p99>1h: nothing was measured\n",
+        ),
+    ] {
+        let output = output(&mut load(&format!("-c 4 {options}"), &[&address]));
+        let [_, stderr] = said(&output);
+        assert_eq!(output.status.code(), Some(code), "{options}: {stderr}");
+        assert!(stderr.contains(line), "{stderr}");
+        let lines = 1 + usize::from(code == 3);
+        assert_eq!(stderr.lines().count(), lines, "{stderr}");
+    }
+}
+
+#[test]
+fn wrong_usage_and_what_cannot_be_done() {
+    for options in [
+        "-c 0",
+        "--payload 0",
+        "--fail-if p99",
+        "--nonsense",
+        "-d 3",
+        "-n -1",
+    ] {
+        let output = output(&mut load(options, &["127.0.0.1:1"]));
+        let [stdout, stderr] = said(&output);
+        assert_eq!(output.status.code(), Some(2), "{options}: {stderr}");
+        assert!(
+            stdout.is_empty() && stderr.starts_with("error: "),
+            "{stderr}"
+        );
+    }
+    let (address, received) = recorder();
+    for (options, line) in [
+        ("--hold 1000000", "1000000 are needed\n"),
+        ("-n 1 --source 192.0.2.1", "cannot connect from 192.0.2.1: "),
+        (
+            "-n 1 --source ::1",
+            ": it is of another family than every --source\n",
+        ),
+        (
+            "-n 1 --html /nowhere/at/all",
+            "cannot write /nowhere/at/all: ",
+        ),
+    ] {
+        let output = output(&mut load(options, &[&address]));
+        let [stdout, stderr] = said(&output);
+        assert_eq!(output.status.code(), Some(1), "{options}: {stderr}");
+        let last = stderr.lines().last().unwrap();
+        assert!(
+            stdout.is_empty() && last.starts_with("hello-load: "),
+            "{stderr}"
+        );
+        assert!(stderr.contains(line), "{options}: {stderr}");
+    }
+    assert_eq!(received.try_iter().count(), 0, "nobody got so far");
+}
+
+/// What is wrong with the system and not with a connection ends a run, but not its report.
+#[test]
+fn a_run_that_fails_reports_what_there_was() {
+    let (address, _received) = recorder();
+    let options = "-n 10 -c 1 --source 127.0.0.1 --source 192.0.2.1";
+    let (report, code) = run(options, &[&address]);
+    assert_eq!(code, Some(1));
+    assert_eq!(
+        (number(&report, "right"), &report["cut_short"]),
+        (1, &true.into())
+    );
+    let error = report["error"].as_str().unwrap();
+    assert!(
+        error.starts_with("cannot connect from 192.0.2.1: "),
+        "{error}"
+    );
+    let [stdout, stderr] = said(&output(&mut load(options, &[&address])));
+    assert!(
+        stdout.starts_with(&format!("cut short: {error}\n")),
+        "{stdout}"
+    );
+    assert!(
+        stderr.ends_with(&format!("hello-load: {error}\n")),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn reports_go_where_they_are_asked_to() {
+    let (right, _received) = recorder();
+    let wrong = answering(|_| b"<script src=\"http://evil\">".to_vec());
+    for (target, code) in [(&right, 0), (&wrong, 3)] {
+        let file = TempPath::new("report.html");
+        let mut command = load("-n 20 -c 4 --html", &[file.as_str(), target]);
+        let [stdout, stderr] = said(&output(&mut command));
+        assert!(stdout.starts_with("20 exchanges in "), "{stdout}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        assert!(stderr.starts_with("can open "), "{stderr}");
+        let page = std::fs::read_to_string(&file.0).unwrap();
+        assert!(page.contains("<svg ") && page.contains("</svg>"), "{page}");
+        assert_eq!(page.contains("wrong_echo<td>20"), code == 3, "{page}");
+        for tag in [
+            "<script", "<link", "<img", "@import", "url(", "src=\"", "href=",
+        ] {
+            assert!(!page.contains(tag), "{tag} in {page}");
+        }
+        assert_eq!(page.contains("http"), code == 3, "as text only: {page}");
+    }
+}
+
+/// A reader that leaves, as head does, is an error like others; nothing panics.
+#[test]
+fn stdout_may_be_closed() {
+    let (target, _received) = recorder();
+    for options in ["-n 4", "-n 4 --json"] {
+        let mut child = spawn(&mut load(options, &[&target]));
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        let [_, stderr] = said(&output);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(
+            stderr.ends_with("\nhello-load: Broken pipe (os error 32)\n"),
+            "{stderr}"
+        );
+        let script = "exec \"$@\" >&-";
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", script, "sh", LOAD, &target])
+            .args(options.split(' '));
+        let closed = util::output(&mut command);
+        assert_eq!(closed.status.code(), Some(0), "{closed:?}");
+    }
+}

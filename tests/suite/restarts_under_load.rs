@@ -1,0 +1,81 @@
+//! Under load no restart loses anybody.
+
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use hello_echo::load::Load;
+
+use crate::restarts::activated;
+use crate::util::{BINARY, PATIENCE, Server, TempPath, counts, last_line, load_options};
+
+/// Under load no exchange goes wrong, whether the next server begins when the last has ended, or
+/// before that.
+#[test]
+fn restarts_lose_nobody() {
+    const RESTARTS: u64 = 20;
+    let log = TempPath::new("log");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let start = || {
+        let first = listener.try_clone().unwrap();
+        let second = TcpListener::bind("127.0.0.1:0").unwrap();
+        Server::spawn_with(2, &mut activated(first, second, &log))
+    };
+    let mut server = start();
+    let mut load = Load::new(load_options(&address, 1 << 40, 32)).unwrap();
+    for restart in 1..=RESTARTS {
+        load_a_while(&mut load);
+        server.signal("TERM");
+        let next = (restart % 2 == 0).then(start);
+        load_until_it_ends(&mut load, &mut server);
+        server = next.unwrap_or_else(start);
+    }
+    println!("{} exchanges, {RESTARTS} restarts", load.record().right);
+}
+
+fn load_a_while(load: &mut Load) {
+    let until = load.record().right + 300;
+    while load.record().right < until {
+        load.turn(PATIENCE).unwrap();
+        assert_eq!(load.record().wrongs(), 0, "{:?}", load.record().described);
+    }
+}
+
+/// Those of its clients that are in the midst of their exchange are this thread's.
+fn load_until_it_ends(load: &mut Load, server: &mut Server) {
+    let begun = Instant::now();
+    while server.is_running() {
+        assert!(begun.elapsed() < PATIENCE, "it does not end");
+        load.turn(Duration::from_millis(1)).unwrap();
+    }
+}
+
+/// Two processes on one port are replaced in turn, under load. Who connects to the one that leaves
+/// finds the other with its next SYN, a second later.
+#[test]
+fn a_rolling_restart_loses_nobody() {
+    const ROUNDS: usize = 4;
+    let on = |address: &str| {
+        let mut command = Command::new(BINARY);
+        command.env("RUST_LOG", "info").stderr(Stdio::piped());
+        Server::spawn(1, command.args(["--reuse-port", "--listen", address]))
+    };
+    let first = on("127.0.0.1:0");
+    let address = first.addresses[0].clone();
+    let mut servers = [on(&address), first];
+    let mut load = Load::new(load_options(&address, 1 << 40, 32)).unwrap();
+    for round in 0..ROUNDS {
+        for server in &mut servers {
+            load_a_while(&mut load);
+            server.signal("TERM");
+            load_until_it_ends(&mut load, server);
+            let line = last_line(std::mem::replace(server, on(&address)));
+            let served = counts(&line);
+            println!("round {round}: {line}");
+            assert!(round == 0 || served[0].1 > 0, "it had no share: {line}");
+        }
+    }
+    load_a_while(&mut load);
+    println!("{} exchanges, {} restarts", load.record().right, 2 * ROUNDS);
+}

@@ -1,0 +1,79 @@
+//! Whose a Unix socket's file is, when a server starts and when it ends.
+
+use std::os::unix::net::UnixListener;
+use std::process::Command;
+use std::time::Instant;
+
+use hello_echo::hello::{Hello, Settings};
+use hello_echo::{Address, Config};
+
+use crate::cli::assert_cannot_run;
+use crate::util::{BINARY, PATIENCE, Server, TempPath, assert_echoes, connect_unix, have_strace};
+
+/// What a killed server leaves behind is replaced; what is alive, or is no socket, is not.
+#[test]
+fn only_a_stale_unix_socket_is_replaced() {
+    let path = TempPath::new("stale.sock");
+    let address = format!("unix:{}", path.as_str());
+    let in_use = format!("cannot listen on {address}: Address already in use (os error 98)");
+    drop(Server::start_listening(1, &["-l", &address]));
+    assert!(path.0.exists(), "it was killed");
+
+    let server = Server::start_listening(1, &["-l", &address]);
+    assert_echoes(connect_unix(&path), b"replaced");
+    assert_cannot_run(&["-l", &address], &in_use);
+    assert_echoes(connect_unix(&path), b"alive");
+    drop(server);
+
+    std::fs::remove_file(&path.0).unwrap();
+    std::fs::write(&path.0, "a file").unwrap();
+    assert_cannot_run(&["-l", &address], &in_use);
+    assert_eq!(std::fs::read_to_string(&path.0).unwrap(), "a file");
+}
+
+/// Nor is the socket of a server that is only just starting, which does not listen yet.
+#[test]
+fn a_starting_server_keeps_its_unix_socket() {
+    if !have_strace() {
+        return;
+    }
+    let path = TempPath::new("start.sock");
+    let address = format!("unix:{}", path.as_str());
+    let mut slow = Command::new("strace");
+    slow.args([
+        "-f",
+        "-qqq",
+        "-o",
+        "/dev/null",
+        "-e",
+        "inject=listen:delay_enter=300000",
+    ]);
+    slow.args([BINARY, "-l", &address]);
+    let starting = std::thread::spawn(move || Server::spawn(1, &mut slow));
+    let start = Instant::now();
+    while !path.0.exists() {
+        assert!(start.elapsed() < PATIENCE, "it is not bound");
+    }
+    let in_use = format!("cannot listen on {address}: Address already in use (os error 98)");
+    assert_cannot_run(&["-l", &address], &in_use);
+    let _server = starting.join().unwrap();
+    assert_echoes(connect_unix(&path), b"started");
+}
+
+/// A server that ends in order takes its socket with it, but not somebody else's at its path.
+#[test]
+fn a_unix_socket_goes_with_its_server() {
+    let path = TempPath::new("mine.sock");
+    let mut config = Config::default();
+    config.listen = vec![Address::Unix(path.0.clone())];
+    let server = hello_echo::Server::<Hello>::bind(&config, Settings::default()).unwrap();
+    assert!(path.0.exists());
+    drop(server);
+    assert!(!path.0.exists());
+
+    let server = hello_echo::Server::<Hello>::bind(&config, Settings::default()).unwrap();
+    std::fs::remove_file(&path.0).unwrap();
+    let _other = UnixListener::bind(&path.0).unwrap();
+    drop(server);
+    assert!(path.0.exists(), "it was the other's");
+}

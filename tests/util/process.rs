@@ -1,0 +1,74 @@
+//! Other programs: what they say, how they end, and signals for them.
+
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use super::PATIENCE;
+
+/// Sends a process a signal, by name. Whether there was such a process.
+pub fn signal(pid: &str, name: &str) -> bool {
+    let kill = format!("kill -{name} {pid}");
+    let killed = Command::new("sh").args(["-c", &kill]).status();
+    killed.unwrap().success()
+}
+
+/// What a command of few words said, which ends by itself.
+pub fn output(command: &mut Command) -> Output {
+    output_within(PATIENCE, command)
+}
+
+pub(super) fn output_within(patience: Duration, command: &mut Command) -> Output {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command
+        .spawn()
+        .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    end_within(patience, &mut child);
+    child.wait_with_output().unwrap()
+}
+
+/// How the child ended. If it does not end by itself, that is a failure, and it is killed.
+pub(super) fn end_in_time(child: &mut Child) -> ExitStatus {
+    end_within(PATIENCE, child)
+}
+
+fn end_within(patience: Duration, child: &mut Child) -> ExitStatus {
+    status_within(patience, child).unwrap_or_else(|| {
+        kill_group(child.id());
+        child.kill().unwrap();
+        panic!("it does not end");
+    })
+}
+
+/// How the child ended, if it did.
+pub fn status_within(patience: Duration, child: &mut Child) -> Option<ExitStatus> {
+    let start = Instant::now();
+    while start.elapsed() < patience {
+        if let Some(status) = child.try_wait().unwrap() {
+            return Some(status);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    None
+}
+
+/// Ends whatever a command with a process group of its own has started; does nothing to another.
+fn kill_group(leader: u32) {
+    let kill = format!("kill -KILL -{leader}");
+    let _ = Command::new("sh")
+        .args(["-c", &kill])
+        .stderr(Stdio::null())
+        .status();
+}
+
+/// The result of `work`, which must come within [`PATIENCE`].
+pub fn in_time<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || sender.send(work()));
+    receiver
+        .recv_timeout(PATIENCE)
+        .unwrap_or_else(|e| panic!("waited in vain for {what}: {e}"))
+}

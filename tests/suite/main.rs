@@ -20,8 +20,11 @@ mod embedding;
 mod faults;
 #[cfg(feature = "load")]
 mod fleet;
+mod grace;
+mod inherited;
 mod injection;
 mod limits;
+mod listeners;
 #[cfg(feature = "load")]
 mod load;
 mod manager;
@@ -30,13 +33,16 @@ mod packaging;
 mod protocol;
 #[path = "../protocols/mod.rs"]
 mod protocols;
+mod queue;
 mod reactor;
 mod readme;
 mod restarts;
 #[cfg(feature = "load")]
 mod restarts_under_load;
+mod settings;
 mod short_writes;
 mod shutdown;
+mod signals;
 mod stdio;
 mod storms;
 mod unix_sockets;

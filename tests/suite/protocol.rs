@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 
 use crate::util::{
-    BINARY, PATIENCE, Peer, Server, TempPath, alone, assert_echoes, assert_greeted, assert_rest, have,
-    have_descriptors, output, payload,
+    BINARY, PATIENCE, Peer, Server, TempPath, alone, assert_echoes, assert_greeted, assert_rest,
+    have, have_descriptors, output, payload,
 };
 
 /// What one client does to the server, and the echo that it gets between the greeting and a

@@ -1,14 +1,5 @@
 //! Where a server listens: a name's addresses, IPv6 that is not there, paths and abstract names.
 
-#![cfg(feature = "cli")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "that is how a test fails"
-)]
-
-mod util;
-
 use std::fs::{File, OpenOptions, Permissions};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{ErrorKind, IoSlice, Write};
@@ -27,7 +18,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use util::{
+use crate::util::{
     BINARY, PATIENCE, Server, TempPath, assert_echoes, assert_greeted, assert_rest, connect, have,
     have_strace, output, skip,
 };

@@ -1,23 +1,17 @@
 //! A queue that would overflow: no client becomes a ghost, connected and never heard of.
 
-#![cfg(feature = "cli")]
-#![allow(clippy::unwrap_used, reason = "that is how a test fails")]
-#![allow(clippy::print_stdout, reason = "the counts")]
-
-mod util;
-
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use crate::util::{PATIENCE, Server, in_a_network, tcp_counter};
 use socket2::{Domain, Socket, Type};
-use util::{PATIENCE, Server, in_a_network, tcp_counter};
 
 /// Many more clients at once than there is room for, in a network of their own, whose counters are not
 /// disturbed: all of them are served, though the server is full all the time.
 #[test]
 fn a_full_queue_makes_no_ghosts() {
-    if let Some(said) = in_a_network(2 * PATIENCE, "", "clients_beyond_the_backlog_are_served") {
+    if let Some(said) = in_a_network(2 * PATIENCE, "", clients_beyond_the_backlog_are_served) {
         println!("{said}");
     }
 }

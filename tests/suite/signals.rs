@@ -1,21 +1,11 @@
 //! Signals at the edges of a process's life: those that come while the handlers are set up, and those
 //! that the parent blocked or ignored. Both programs.
 
-#![cfg(feature = "cli")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "that is how a test fails"
-)]
-#![allow(clippy::print_stdout, reason = "shown where a test fails")]
-
-mod util;
-
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::util::{BINARY, PATIENCE, Server, have_strace, signal};
 use nix::sys::signal::{SigSet, Signal};
-use util::{BINARY, PATIENCE, Server, have_strace, signal};
 
 /// Whether the set `name` of a process has the signal: SigBlk, SigCgt or SigIgn (proc(5)).
 fn has(pid: &str, name: &str, signal: Signal) -> bool {
@@ -83,7 +73,7 @@ const BLOCKED: [Signal; 4] = [
 fn a_server_hears_signals_that_its_parent_blocked() {
     for name in ["TERM", "INT"] {
         println!("{name}");
-        let server = with_blocked(&BLOCKED, || util::logging(&[]));
+        let server = with_blocked(&BLOCKED, || crate::util::logging(&[]));
         server.signal("USR1");
         server.signal("HUP");
         server.assert_serves();
@@ -117,7 +107,7 @@ fn a_server_ignores_what_was_ignored_at_its_start() {
     }
     assert!(server.is_running());
     server.signal("TERM");
-    util::assert_ends_with(server, &[("echoed", 2)]);
+    crate::util::assert_ends_with(server, &[("echoed", 2)]);
 }
 
 /// What is not ignored works beside it.
@@ -170,7 +160,7 @@ mod load {
 
     /// Its report.
     fn end(mut child: Child) -> String {
-        let status = util::status_within(PATIENCE, &mut child);
+        let status = crate::util::status_within(PATIENCE, &mut child);
         let _ = child.kill();
         assert!(status.is_some(), "it does not end");
         let mut report = String::new();
@@ -209,7 +199,7 @@ mod load {
                 has(pid.trim(), "SigCgt", number)
             });
             assert!(signal(pid.trim(), name));
-            let ended = util::status_within(PATIENCE, &mut strace);
+            let ended = crate::util::status_within(PATIENCE, &mut strace);
             if ended.is_none() {
                 signal(pid.trim(), "KILL"); // strace would leave it running
             }

@@ -1,15 +1,10 @@
 //! What a shutdown's grace promises when this process was stopped for longer than that.
 
-#![cfg(feature = "cli")]
-#![allow(clippy::unwrap_used, reason = "that is how a test fails")]
-
-mod util;
-
 use std::io::Write;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use util::{PATIENCE, Peer, assert_greeted, assert_rest, last_line, logging, terms};
+use crate::util::{PATIENCE, Peer, assert_greeted, assert_rest, last_line, logging, terms};
 
 /// A client whose message arrived while the process was stopped is served, though the grace is over by
 /// then. So is one whose FIN arrived.

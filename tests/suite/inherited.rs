@@ -1,12 +1,6 @@
 //! Sockets that were passed in: they are left as they were found, and what others do with them is not
 //! in the server's hands.
 
-#![cfg(feature = "cli")]
-#![allow(clippy::unwrap_used, reason = "that is how a test fails")]
-#![allow(clippy::print_stdout, reason = "the counts")]
-
-mod util;
-
 use std::fmt::Debug;
 use std::io::Write;
 use std::net::TcpListener;
@@ -14,11 +8,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::process::Command;
 
-use nix::sys::socket::{GetSockOpt, getsockopt, sockopt};
-use util::{
+use crate::util::{
     BINARY, PATIENCE, Server, TempPath, assert_echoes, assert_greeted, assert_rest, connect,
     connect_unix, in_a_network, tcp_counter,
 };
+use nix::sys::socket::{GetSockOpt, getsockopt, sockopt};
 
 /// A server that gets `listener` as descriptor 3.
 fn activated(listener: impl Into<OwnedFd>) -> Server {
@@ -129,7 +123,7 @@ fn a_socket_that_others_use_does_not_block_it() {
 /// What is saved is saved here, too: the message is acknowledged by its echo.
 #[test]
 fn a_client_of_a_passed_in_socket_is_acknowledged_by_its_echo() {
-    if let Some(said) = in_a_network(PATIENCE, "", "segments_are_counted") {
+    if let Some(said) = in_a_network(PATIENCE, "", segments_are_counted) {
         println!("{said}");
     }
 }

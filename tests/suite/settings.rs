@@ -1,23 +1,14 @@
 //! Settings, wherever they come from: variables that are empty, errors that name their source, numbers
 //! that are written alike, and text that could deceive a terminal. Both programs.
 
-#![cfg(feature = "cli")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "that is how a test fails"
-)]
-
-mod util;
-
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::process::{Command, Output, Stdio};
 
+use crate::util::{BINARY, Server, TempPath, assert_rest, output};
 use hello_echo::program::cli;
-use util::{BINARY, Server, TempPath, assert_rest, output};
 
 /// An address that no server gets: one that would start by mistake ends with an error.
 const NOWHERE: &str = "192.0.2.1:1";

@@ -9,7 +9,7 @@ use hello_echo::hello::{Hello, MAX_MESSAGE, Settings};
 
 use crate::util::{
     BINARY, Server, TempPath, assert_echoes, assert_greeted, assert_rest, connect, connect_unix,
-    have, output, skip,
+    have, output, own_host, skip,
 };
 
 /// Runs it with a line of options that keeps it from serving.
@@ -135,7 +135,7 @@ fn ipv6_and_dual_stack() {
     assert_echoes(v6.connect(), b"six");
     let port = v6.address().port();
     assert!(
-        TcpStream::connect(("127.0.0.1", port)).is_err(),
+        TcpStream::connect((own_host(), port)).is_err(),
         "[::1] is IPv6 only"
     );
 
@@ -292,7 +292,7 @@ fn the_log_is_as_loud_as_asked() {
 /// The port is free again as soon as the server is gone, TIME_WAIT or not.
 #[test]
 fn a_restart_takes_the_port_again() {
-    let first = Server::start(&[]);
+    let first = Server::start_listening(1, &["-l", &format!("{}:0", own_host())]);
     let address = first.address().to_string();
     let mut client = first.connect();
     assert_greeted(&mut client);

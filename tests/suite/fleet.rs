@@ -74,11 +74,17 @@ fn behind_haproxy() {
         }
     });
     println!("one that greets otherwise, which is not up though it accepts");
+    // It begins when no client is there. HAProxy may have chosen the old one for a client, and may
+    // connect to the new one then.
+    fleet.end(0);
+    admin.wait_until(NAMES[0], "status", "DOWN");
+    fleet.begin(0, &["--greeting", "hullo\\n"]);
+    admin.wait_until(NAMES[0], "check_status", "L7TOUT");
     right += fleet.under_load(|fleet| {
-        fleet.end(0);
-        admin.wait_until(NAMES[0], "status", "DOWN");
-        fleet.begin(0, &["--greeting", "hullo\\n"]);
-        admin.wait_until(NAMES[0], "check_status", "L7TOUT");
+        [1, 2].map(|i| fleet.wait_for_more(i));
+        let status = admin.column(NAMES[0], "check_status");
+        assert!(status.ends_with("L7TOUT"), "{status}"); // with a star while it checks again
+        assert_eq!(admin.column(NAMES[0], "status"), "DOWN");
         let line = fleet.end(0);
         assert_eq!(echoed(&line), 0, "{line}");
         fleet.begin(0, &[]);
@@ -222,6 +228,11 @@ impl Fleet {
         wait_until("it has a share", || self.echoed(i) > 0);
     }
 
+    fn wait_for_more(&self, i: usize) {
+        let before = self.echoed(i);
+        wait_until("it has served more", || self.echoed(i) > before);
+    }
+
     /// How many exchanges it has served, by the books that it logs when it is asked to.
     fn echoed(&self, i: usize) -> u64 {
         let Member { server, log } = self.members[i].as_ref().unwrap();
@@ -264,7 +275,6 @@ impl Fleet {
     /// Returns how many.
     fn under_load(&mut self, restarts: impl FnOnce(&mut Self)) -> u64 {
         let front = self.front.to_string();
-        let before = self.echoed(0);
         let (under_way, over) = mpsc::channel::<()>();
         let load = std::thread::spawn(move || {
             let mut reports = vec![];
@@ -276,7 +286,7 @@ impl Fleet {
             }
             reports
         });
-        wait_until("the load is under way", || self.echoed(0) > before);
+        self.wait_for_more(2);
         restarts(self);
         drop(under_way);
         let reports = util::in_time("the load", || load.join().unwrap());
@@ -335,13 +345,17 @@ impl Admin {
     /// Until this column of `show stat` is so.
     fn wait_until(&self, server: &str, column: &str, expected: &str) {
         wait_until(&format!("{server}'s {column} is {expected}"), || {
-            let table = self.ask("show stat");
-            let mut rows = table.lines().map(|line| line.split(','));
-            let column = rows.next().unwrap().position(|name| name == column);
-            let mut rows = rows.map(Iterator::collect::<Vec<_>>);
-            let row = rows.find(|row| row[..2] == ["echo", server]).unwrap();
-            row[column.unwrap()] == expected
+            self.column(server, column) == expected
         });
+    }
+
+    fn column(&self, server: &str, column: &str) -> String {
+        let table = self.ask("show stat");
+        let mut rows = table.lines().map(|line| line.split(','));
+        let column = rows.next().unwrap().position(|name| name == column);
+        let mut rows = rows.map(Iterator::collect::<Vec<_>>);
+        let row = rows.find(|row| row[..2] == ["echo", server]).unwrap();
+        row[column.unwrap()].to_owned()
     }
 }
 

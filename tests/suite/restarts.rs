@@ -13,7 +13,7 @@ use socket2::SockRef;
 
 use crate::util::{
     self, BINARY, PATIENCE, Server, TempPath, assert_echoes, assert_greeted, assert_rest, connect,
-    connect_unix, have, output,
+    connect_unix, have, output, own_host,
 };
 
 /// A server that gets `first` and `second` as descriptors 3 and 4. These are the shell's standard
@@ -238,7 +238,7 @@ fn systemd_socket_activate() {
         return;
     }
     // It takes no port 0, and listens at once on the one that it is told.
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let free = TcpListener::bind((own_host(), 0)).unwrap();
     let address = free.local_addr().unwrap();
     drop(free);
     let path = TempPath::new("activated.sock");

@@ -1,7 +1,7 @@
 //! Peers of a server, over sockets of this process.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -14,6 +14,14 @@ pub fn connect(address: SocketAddr) -> TcpStream {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
     stream
+}
+
+/// A loopback address for servers that need a certain port more than once. Connections to any loopback
+/// address come from 127.0.0.1, so those of other tests take no port of this one. Tests that run in
+/// another process at the same time have another address.
+pub fn own_host() -> Ipv4Addr {
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, 128 | high & 63, middle, low) // a process id has 22 bits
 }
 
 pub fn connect_unix(path: &TempPath) -> UnixStream {

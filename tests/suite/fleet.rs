@@ -105,7 +105,7 @@ fn behind_nginx() {
         return;
     }
     if !Path::new(MODULE).exists() {
-        skip("nginx has no stream module");
+        skip("nginx has no stream module; `apt-get install libnginx-mod-stream` brings it");
         return;
     }
     let mut fleet = Fleet::start(2);

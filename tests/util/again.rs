@@ -6,6 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use super::skipped::{NOTES, notes};
 use super::{PATIENCE, have, output, output_within, skip};
 
 /// The variable that is set where a test runs alone.
@@ -56,13 +57,13 @@ fn path(test: &impl Fn()) -> &'static str {
     path
 }
 
-/// Returns what the test printed. What it skipped is passed on.
+/// Returns what the test printed. It passes on what the test says of what it skips.
 fn run_one(patience: Duration, command: &mut Command) -> String {
     let Output {
         status,
         stdout,
         stderr,
-    } = output_within(patience, command.process_group(0));
+    } = output_within(patience, command.env(NOTES, notes()).process_group(0));
     let [said, complaints] = [&stdout, &stderr].map(|s| String::from_utf8_lossy(s));
     assert!(
         status.success() && said.contains("1 passed"),

@@ -20,6 +20,7 @@ mod need;
 mod peer;
 mod process;
 mod server;
+mod skipped;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;

@@ -4,13 +4,31 @@ use std::io::{self, Write};
 use std::process::Command;
 
 use super::output;
+use super::skipped::note;
 
-/// Whether the tool is there. If it is not, says so on the real stderr, where the test harness
-/// captures nothing; in CI that is a failure.
+/// The variable with which the gate, .ci/run, lets a test fail instead of being skipped. (Not `CI`,
+/// which the gates of other projects set, too: they need not have all these tools.)
+const GATE: &str = "HELLO_ECHO_GATE";
+
+/// Whether the tool is there, in `PATH` or at the path that it is given by.
 pub fn have(tool: &str) -> bool {
+    let (_, name) = tool.rsplit_once('/').unwrap_or(("", tool));
+    let source = source(name);
     let paths = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&paths).any(|path| path.join(tool).is_file());
-    found || skip(&format!("{tool} is not installed"))
+    found || skip(&format!("{name} is not installed; `{source}` brings it"))
+}
+
+/// The command that installs a tool. Every tool that a test asks for has its line in `tools.txt`, from
+/// which the gate installs them, too.
+fn source(tool: &str) -> String {
+    let mut lines = include_str!("tools.txt").lines();
+    let line = lines.find_map(|line| line.strip_prefix(tool)?.strip_prefix(' '));
+    let source = line.unwrap_or_else(|| panic!("{tool} is not in tools.txt"));
+    match source.strip_prefix("pipx ") {
+        Some(package) => format!("pipx install {package}"),
+        None => format!("apt-get install {source}"),
+    }
 }
 
 /// Whether strace is there and may trace, which containers often forbid.
@@ -28,13 +46,13 @@ pub fn have_descriptors(count: u64) -> bool {
         || skip(&format!("fewer than {count} descriptors may be open"))
 }
 
-/// Says what is skipped and why. Always false, except in CI, where it panics.
+/// Says at once, on the real stderr, what is skipped and why, and notes it for the summary. Always
+/// false, except at the gate, where it panics.
 pub fn skip(why: &str) -> bool {
-    assert!(
-        std::env::var_os("CI").is_none(),
-        "in CI nothing is skipped, but {why}"
-    );
+    let is_gate = std::env::var_os(GATE).is_some_and(|value| !value.is_empty());
+    assert!(!is_gate, "at the gate nothing is skipped, but {why}");
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
     let _ = writeln!(io::stderr(), "SKIPPED {test}: {why}");
+    let _ = note(&format!("{test}: {why}"));
     false
 }

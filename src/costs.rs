@@ -35,8 +35,8 @@
 //!
 //! A socket that was passed in costs more: others may make it block at any time, so fcntl(2) looks
 //! before each accept4 whether it does; and no option may be set on the listener, which the others would
-//! inherit, so TCP_QUICKACK is set on each client's
-//! socket. That makes 15 calls for a client that is served alone.
+//! inherit, so TCP_QUICKACK is set on each client's socket. That makes 15 calls for a client that is
+//! served alone.
 //!
 //! # The segments
 //!

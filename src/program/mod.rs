@@ -1,5 +1,6 @@
 //! The server's program: parse, set up logging, bind, run, exit code.
 
+mod announcement;
 pub mod cli;
 pub mod escape;
 mod logging;
@@ -7,12 +8,12 @@ mod stdio;
 pub(crate) mod usage;
 pub(crate) mod values;
 
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 
 use crate::Server;
 use crate::server::limits::raise_descriptor_limit;
-use stdio::Lines;
+use announcement::Announcement;
 
 /// Runs the program, with the arguments and the environment of this process.
 pub fn main() -> ExitCode {
@@ -40,13 +41,13 @@ fn serve(arguments: &cli::Arguments) -> io::Result<()> {
         None => Server::bind(config, hello.clone())?,
     };
     server.catch_signals()?;
-    let mut stdout = Lines::new(io::stdout());
-    for address in server.local_addrs() {
-        stdout.write_all(format!("listening on {address}\n").as_bytes())?;
-    }
+    let addresses = server.local_addrs().into_iter();
+    let announcement =
+        Announcement::begin(addresses.map(|address| format!("listening on {address}")));
     // Clients can connect: a manager that cannot be told is no reason to leave them.
     if let Err(e) = server.notify_manager() {
         log::warn!("{e}");
     }
+    announcement.finish(&mut server)?;
     server.run()
 }

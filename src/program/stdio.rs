@@ -19,11 +19,9 @@ use mio::{Events, Interest, Poll, Token};
 use super::escape::is_hidden;
 use crate::DROPPED_LOG_LINES;
 
-/// One of the standard streams, line by line.
+/// One of the standard streams, line by line. Lines without room are dropped.
 pub(crate) struct Lines {
-    stream: Box<dyn Write + Send>,
-    /// `None` for what has to be asked nothing: a file of our own, and what always has room.
-    watch: Option<Watch>,
+    stream: Stream,
     /// Since the last line that was written; counted if it is to be said.
     dropped: u64,
     /// Whether the last line that was begun has no end: a disk is full, and later it is not.
@@ -36,17 +34,8 @@ type Told = Box<dyn Fn(u64) -> String + Send>;
 
 impl Lines {
     pub(crate) fn new(stream: impl Write + AsRawFd + IsTerminal + Send + 'static) -> Self {
-        let fd = stream.as_raw_fd();
-        let (stream, watch): (Box<dyn Write + Send>, _) = match open_anew(&stream) {
-            Ok(ours) => (Box::new(ours), None),
-            Err(_) => {
-                let watch = Watch::of(fd, stream.is_terminal());
-                (Box::new(stream), watch.ok())
-            }
-        };
         Self {
-            stream,
-            watch,
+            stream: Stream::new(stream),
             dropped: 0,
             is_torn: false,
             told: None,
@@ -64,24 +53,13 @@ impl Lines {
         }
     }
 
-    /// As `write_all`, as far as there is room, and notes what it leaves behind.
+    /// Writes as far as there is room, and notes what it leaves behind.
     fn put(&mut self, lines: &[u8]) -> bool {
-        let mut rest = lines;
-        while !rest.is_empty() {
-            let room = self.watch.as_mut().map_or(rest.len(), Watch::ask);
-            if room == 0 {
-                break;
-            }
-            match self.stream.write(rest.get(..room).unwrap_or(rest)) {
-                Ok(n @ 1..) => rest = rest.get(n..).unwrap_or_default(),
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                _ => break,
-            }
+        let written = self.stream.write(lines);
+        if !matches!(written, Err(Stopped { written: 0, .. })) {
+            self.is_torn = written.is_err();
         }
-        if rest.len() < lines.len() {
-            self.is_torn = !rest.is_empty();
-        }
-        rest.is_empty()
+        written.is_ok()
     }
 }
 
@@ -96,7 +74,6 @@ impl Write for Lines {
         let longest = libc::PIPE_BUF - end.len() - dropped.len();
         let lines = [end, &dropped, &one_line(line, longest)].concat();
         if self.put(lines.as_bytes()) {
-            let _ = self.stream.flush();
             self.dropped = 0;
         } else if self.told.is_some() {
             self.dropped += 1;
@@ -107,6 +84,66 @@ impl Write for Lines {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// One of the standard streams, which never blocks.
+pub(super) struct Stream {
+    stream: Box<dyn Write + Send>,
+    fd: RawFd,
+    /// `None` for what has to be asked nothing: a file of our own, and what always has room.
+    watch: Option<Watch>,
+}
+
+/// Why a stream has not taken all.
+pub(super) struct Stopped {
+    /// How many bytes it has taken.
+    pub(super) written: usize,
+    /// Whether it only wants room, and is [writable](Stream::as_raw_fd) when it has some.
+    pub(super) is_full: bool,
+}
+
+impl Stream {
+    pub(super) fn new(stream: impl Write + AsRawFd + IsTerminal + Send + 'static) -> Self {
+        match open_anew(&stream) {
+            Ok(ours) => Self {
+                fd: ours.as_raw_fd(),
+                stream: Box::new(ours),
+                watch: None,
+            },
+            Err(_) => Self {
+                fd: stream.as_raw_fd(),
+                watch: Watch::of(stream.as_raw_fd(), stream.is_terminal()).ok(),
+                stream: Box::new(stream),
+            },
+        }
+    }
+
+    /// As `write_all`, as far as there is room.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Stopped> {
+        let mut written = 0;
+        while written < bytes.len() {
+            let rest = &bytes[written..];
+            let room = self.watch.as_mut().map_or(rest.len(), Watch::ask);
+            let stopped = |is_full| Err(Stopped { written, is_full });
+            if room == 0 {
+                return stopped(true);
+            }
+            match self.stream.write(rest.get(..room).unwrap_or(rest)) {
+                Ok(n @ 1..) => written += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return stopped(e.kind() == io::ErrorKind::WouldBlock),
+                Ok(_) => return stopped(false),
+            }
+        }
+        let _ = self.stream.flush();
+        Ok(())
+    }
+}
+
+impl AsRawFd for Stream {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd
     }
 }
 
@@ -166,7 +203,7 @@ impl Watch {
 
 /// One line of at most `longest` bytes, whatever settings are quoted in it: more than `PIPE_BUF` of
 /// them a pipe would not take at once, and a hidden character could make two lines of it.
-fn one_line(text: &[u8], longest: usize) -> String {
+pub(super) fn one_line(text: &[u8], longest: usize) -> String {
     let text = String::from_utf8_lossy(text);
     let mut line = String::with_capacity(text.len());
     for character in text.strip_suffix('\n').unwrap_or(&text).chars() {

@@ -1,0 +1,104 @@
+//! stdout: a reader gets a line for each listener, and without a reader the server serves all the same.
+
+#![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used, reason = "that is how a test fails")]
+
+mod util;
+
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use socket2::SockRef;
+use util::{
+    BINARY, PATIENCE, TempPath, assert_echoes, connect_unix, have_descriptors, in_time, signal,
+    status_within,
+};
+
+/// Their lines are more than the 64 KiB that a pipe holds.
+const LISTENERS: usize = 2_600;
+
+/// Not read at first, while it serves, and then to the end.
+#[test]
+fn a_late_reader_gets_every_line() {
+    if !have_descriptors(LISTENERS as u64 + 100) {
+        return;
+    }
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    SockRef::from(&theirs).set_send_buffer_size(4096).unwrap();
+    let socket = (Stdio::from(OwnedFd::from(theirs)), Some(ours));
+    for (stdout, socket) in [(Stdio::piped(), None), socket] {
+        let path = TempPath::new("late.sock");
+        let mut server = start(&path, stdout);
+        assert_serves(&path);
+        let reader: Box<dyn Read + Send> = match socket {
+            Some(socket) => Box::new(socket),
+            None => Box::new(server.0.stdout.take().unwrap()),
+        };
+        let lines = in_time("all lines", move || {
+            let lines = BufReader::new(reader).lines().take(LISTENERS);
+            lines.collect::<Result<Vec<_>, _>>().unwrap()
+        });
+        let (last, tcp) = lines.split_last().unwrap();
+        assert_eq!(lines.len(), LISTENERS);
+        assert!(tcp.iter().all(|l| l.starts_with("listening on 127.0.0.1:")));
+        assert_eq!(*last, format!("listening on unix:{}", path.as_str()));
+        assert_serves(&path);
+    }
+}
+
+/// Nobody reads, and nobody can any more: it serves, sleeps, and ends when it is told to.
+#[test]
+fn without_a_reader_it_serves_and_ends() {
+    if !have_descriptors(LISTENERS as u64 + 100) {
+        return;
+    }
+    for is_closed in [false, true] {
+        let path = TempPath::new("unread.sock");
+        let mut server = start(&path, Stdio::piped());
+        assert_serves(&path);
+        if is_closed {
+            drop(server.0.stdout.take());
+            assert_serves(&path);
+        }
+        assert!(signal(&server.0.id().to_string(), "TERM"));
+        let status = status_within(PATIENCE, &mut server.0);
+        assert_eq!(status.and_then(|status| status.code()), Some(0));
+    }
+}
+
+/// Ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// With so many listeners, the last of which is at `path`.
+fn start(path: &TempPath, stdout: Stdio) -> Running {
+    let mut command = Command::new(BINARY);
+    for _ in 1..LISTENERS {
+        command.args(["-l", "127.0.0.1:0"]);
+    }
+    command.args(["-l", &format!("unix:{}", path.as_str())]);
+    command.stdin(Stdio::null()).stdout(stdout);
+    let mut server = Running(command.env("RUST_LOG", "warn").spawn().unwrap());
+    let start = Instant::now();
+    while UnixStream::connect(&path.0).is_err() {
+        let is_running = server.0.try_wait().unwrap().is_none();
+        assert!(
+            is_running && start.elapsed() < PATIENCE,
+            "it does not start"
+        );
+    }
+    server
+}
+
+fn assert_serves(path: &TempPath) {
+    assert_echoes(connect_unix(path), b"unread");
+}

@@ -6,6 +6,7 @@
 #[path = "util/skipped.rs"]
 #[allow(
     dead_code,
+    unreachable_pub,
     reason = "the tests write the notes, the summary reads them"
 )]
 mod skipped;

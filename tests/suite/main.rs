@@ -13,6 +13,7 @@
     reason = "that is how a test fails; what is printed is shown then"
 )]
 
+mod announcement;
 mod cli;
 mod clients;
 mod costs;

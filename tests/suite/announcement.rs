@@ -1,21 +1,16 @@
 //! stdout: a reader gets a line for each listener, and without a reader the server serves all the same.
 
-#![cfg(feature = "cli")]
-#![allow(clippy::unwrap_used, reason = "that is how a test fails")]
-
-mod util;
-
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use socket2::SockRef;
-use util::{
+use crate::util::{
     BINARY, PATIENCE, TempPath, assert_echoes, connect_unix, have_descriptors, in_time, signal,
     status_within,
 };
+use socket2::SockRef;
 
 /// Their lines are more than the 64 KiB that a pipe holds.
 const LISTENERS: usize = 2_600;

@@ -60,7 +60,7 @@ impl Announcement {
     ///
     /// # Errors
     /// As [`Server::turn`].
-    pub(super) fn finish(mut self, server: &mut Server) -> io::Result<()> {
+    pub(super) fn finish(&mut self, server: &mut Server) -> io::Result<()> {
         if self.is_done() {
             return Ok(());
         }

@@ -42,7 +42,7 @@ fn serve(arguments: &cli::Arguments) -> io::Result<()> {
     };
     server.catch_signals()?;
     let addresses = server.local_addrs().into_iter();
-    let announcement =
+    let mut announcement =
         Announcement::begin(addresses.map(|address| format!("listening on {address}")));
     // Clients can connect: a manager that cannot be told is no reason to leave them.
     if let Err(e) = server.notify_manager() {

@@ -247,11 +247,10 @@ impl<M: Model> Simulation<M> {
             // The hint never misses a FIN that is here, but may be about one that is not; of a listener
             // it is true.
             let is_here = |id: &usize| world.sockets[*id].fin || world.sockets[*id].reset;
-            let fin = match world.queues.get(key) {
-                Some(queue) => queue.joinable_until.is_some(),
-                None => {
-                    world.keys.get(&key).is_some_and(is_here) || unruly && world.random.one_in(8)
-                }
+            let fin = match (world.keys.get(&key), world.queues.get(key)) {
+                (Some(id), _) => is_here(id) || unruly && world.random.one_in(8),
+                (None, Some(queue)) => queue.joinable_until.is_some(),
+                (None, None) => unruly && world.random.one_in(8),
             };
             Event { key, fin }
         };

@@ -66,8 +66,8 @@
 //!
 //! # Not here
 //!
-//! TLS, UDP, HTTP other than for the metrics, several threads, allow lists. One process is one poll on
-//! one core.
+//! TLS, UDP, HTTP other than for the metrics, several threads, allow lists, pushing from one connection to
+//! another. One process is one poll on one core.
 
 // A test may panic; that is how it fails.
 #![cfg_attr(
@@ -101,7 +101,7 @@ mod server;
 #[cfg(any(test, feature = "metrics"))]
 #[doc(hidden)] // for tests/fuzz
 pub use protocol::scrape;
-pub use protocol::{Deadline, End, MAX_ENDS, MAX_WAITS, Protocol, Unsent, Want, hello};
+pub use protocol::{Deadline, End, MAX_ENDS, Protocol, Unsent, Want, hello};
 pub use reactor::{Bytes, Stats};
 pub use server::address::{Address, LocalAddr, ParseAddressError};
 pub use server::config::Config;

@@ -41,13 +41,11 @@ impl Announcement {
         while let Some(line) = self.text[self.written..].split_inclusive('\n').next() {
             match self.stdout.write(line.as_bytes()) {
                 Ok(()) => self.written += line.len(),
-                Err(Stopped { written, is_full }) => {
+                Err(Stopped { written, is_full }) if is_full => {
                     self.written += written;
-                    if !is_full {
-                        self.written = self.text.len(); // nobody can read it any more
-                    }
                     return;
                 }
+                Err(_) => self.written += line.len(), // it is lost; the next may not be
             }
         }
     }

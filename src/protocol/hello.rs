@@ -102,7 +102,11 @@ impl Protocol for Hello {
     #[inline]
     fn want<'a>(&'a self, settings: &'a Settings, scratch: &'a [u8]) -> Want<'a> {
         match &self.0 {
-            State::Greeting { sent } => Want::Send(&settings.greeting[*sent as usize..]),
+            // The embedder may have changed the greeting meanwhile.
+            State::Greeting { sent } => match settings.greeting.get(*sent as usize..) {
+                Some(rest @ [_, ..]) => Want::Send(rest),
+                _ => Want::Receive,
+            },
             State::Reading => Want::Receive,
             State::Echoing(unsent) => match unsent.rest(scratch) {
                 [] => Want::Close(Self::ECHOED),
@@ -130,7 +134,6 @@ impl Protocol for Hello {
     /// larger: what it brought beyond those bytes is discarded, now instead of while lingering.
     #[inline]
     fn handle_received(&mut self, received: &[u8], settings: &mut Settings) {
-        debug_assert!(matches!(self.0, State::Reading), "received in {self:?}");
         let len = received.len().min(settings.max_read);
         self.0 = State::Echoing(Unsent::in_scratch(len));
     }

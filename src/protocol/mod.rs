@@ -32,22 +32,24 @@ pub use unsent::Unsent;
 ///    | [`Want::Close`] | the lingering close begins | nothing: the protocol is dropped |
 ///
 ///    Then it calls `want` again, at once or when the socket is ready.
-/// 3. Whenever it stops for a while, it calls [`keep`](Self::keep): other connections use the scratch
-///    buffer in between.
+/// 3. Before it serves another connection it calls [`keep`](Self::keep), because all connections share
+///    one scratch buffer, into which bytes are received.
 ///
 /// # What each side may assume
 ///
-/// - The driver calls `want` as often as it likes. The answer changes only after one of the other
-///   calls.
-/// - The protocol hears of bytes in order, each byte once. `n` is at least 1 and at most what was
+/// - The driver calls `want` as often as it likes. The answer, and that of `deadline`, change only in
+///   this connection's own `handle_*` calls: not in `keep`, and not when another connection changes
+///   what is shared. Otherwise the connection may wait for ever. So one connection cannot push
+///   anything to another.
+/// - The protocol is told of bytes in order, of each byte once. `n` is at least 1 and at most what was
 ///   offered. A send may be cut anywhere, and a receive may bring any number of bytes: TCP has no
 ///   messages.
 /// - The driver does not receive while the protocol wants to send, so a peer that does not read is not
 ///   read from. [`Want::Stream`] is the exception.
 /// - Errors, resets and deadlines are the driver's business. It drops the protocol in any state.
 /// - After `Close` the driver sends a FIN, discards what the peer still sends until the peer's own FIN,
-///   and closes: the lingering close, which keeps what was sent from being lost to a reset. A protocol
-///   does not have to care.
+///   and closes: the lingering close, which keeps what was sent from being lost to a reset. It lasts at
+///   most for [`Config::linger`](crate::Config::linger).
 ///
 /// # Example
 ///
@@ -73,7 +75,7 @@ pub trait Protocol: Sized {
     /// thread, so it needs no lock.
     type Shared;
 
-    /// The names of the [`End`]s, at most [`MAX_ENDS`], as the [`Stats`](crate::Stats) and the metrics
+    /// The names of the [`End`]s, at most [`MAX_ENDS`] (more do not compile), as the [`Stats`](crate::Stats) and the metrics
     /// have them: lower case, words with blanks between.
     const ENDS: &'static [&'static str];
 
@@ -86,7 +88,8 @@ pub trait Protocol: Sized {
         Ok(())
     }
 
-    /// A new connection, of which nothing was sent or received yet.
+    /// A new connection, of which nothing was sent or received yet. A protocol is not told the peer's
+    /// address.
     fn open(shared: &mut Self::Shared) -> Self;
 
     /// What to do next. The first bytes of `scratch` are those that the last
@@ -127,15 +130,15 @@ pub trait Protocol: Sized {
         64 << 10
     }
 
-    /// How long the deadlines of each kind are, at most [`MAX_WAITS`] of them. Zero is no deadline.
-    /// Called once.
+    /// How long the deadlines of each kind are. Zero is no deadline. A [`deadline`](Self::deadline) of a
+    /// kind that is not here is of the last one. Called once.
     fn waits(shared: &Self::Shared) -> Vec<Duration> {
         let _ = shared;
         vec![Duration::from_secs(60)]
     }
 
     /// Which deadline the connection has at present. It begins anew when this changes, even if it
-    /// changes there and back between two waits. When it is over, the connection is closed. The lingering
+    /// changes and changes back before the driver stops. When it is over, the connection is closed. The lingering
     /// close has a deadline of its own.
     fn deadline(&self) -> Deadline {
         Deadline::absolute(0)
@@ -160,15 +163,13 @@ pub enum Want<'a> {
     Close(End),
 }
 
-/// How a protocol ended: the place of a name in [`Protocol::ENDS`].
+/// How a protocol ended: the place of a name in [`Protocol::ENDS`]. One without a name is counted as
+/// failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct End(pub u8);
 
 /// The most names in [`Protocol::ENDS`].
 pub const MAX_ENDS: usize = 8;
-
-/// The most kinds of deadlines in [`Protocol::waits`].
-pub const MAX_WAITS: usize = 7;
 
 /// A deadline: its kind, and what makes it begin anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

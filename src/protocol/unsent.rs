@@ -51,12 +51,12 @@ impl Unsent {
         let left = match &mut self.0 {
             Place::Nowhere => 0,
             Place::Scratch { len, sent } => {
-                *sent += u32::try_from(n).unwrap_or(u32::MAX);
-                (*len - *sent) as usize
+                *sent = sent.saturating_add(u32::try_from(n).unwrap_or(u32::MAX));
+                len.saturating_sub(*sent) as usize
             }
             Place::Heap(kept) => {
                 kept.sent += n;
-                kept.bytes.len() - kept.sent
+                kept.bytes.len().saturating_sub(kept.sent)
             }
         };
         if left == 0 {

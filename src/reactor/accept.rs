@@ -9,9 +9,9 @@ use super::calls::{Readiness, Reason};
 use super::connection::Connection;
 use super::deadlines::{Moment, Timer};
 use super::gate::{Verdict, judge};
-use super::{Entry, Event, Full, LINGER, Reactor, System, kind, listener};
+use super::{Entry, Event, Full, LINGER, Reactor, System, listener};
 use crate::error::explain;
-use crate::protocol::{MAX_WAITS, Protocol};
+use crate::protocol::Protocol;
 
 /// Connections taken from one listener in one turn, before the others have theirs. Small, so that those
 /// that were just greeted are answered while their sockets are in the processor's caches.
@@ -88,7 +88,7 @@ impl<S: System, P: Protocol> Reactor<S, P> {
     /// does for all that follows, and it reports what the peer has sent meanwhile.
     fn admit(&mut self, stream: S::Stream, peer: &S::Peer, now: Moment) {
         let connection = Connection::new(stream, &mut self.common.shared);
-        let kind = kind(connection.due());
+        let kind = self.kind(connection.due());
         let key = self.slab.insert(Entry::Connection(connection, Timer::IDLE));
         self.stats.accepted += 1;
         debug!("connection {key} accepted from {peer}");
@@ -107,7 +107,10 @@ impl<S: System, P: Protocol> Reactor<S, P> {
         };
         let (again_at, why) = self.system.watch_queue(listener, now);
         self.watch_at = [self.watch_at, again_at].into_iter().flatten().min();
-        if let Some((why, suppressed)) = why.zip(self.throttle.admit(now)) {
+        let Some(why) = why else {
+            return;
+        };
+        if let Some(suppressed) = self.throttle.admit(now) {
             warn!("{why}{suppressed}");
         }
     }
@@ -128,7 +131,7 @@ impl<S: System, P: Protocol> Reactor<S, P> {
 
     /// The connection that leaves next where the oldest does.
     fn oldest(&self) -> Option<usize> {
-        let kinds = LINGER..=LINGER + MAX_WAITS;
+        let kinds = LINGER..self.deadlines.kinds();
         kinds
             .into_iter()
             .find_map(|kind| self.deadlines.first(kind))

@@ -103,6 +103,11 @@ impl Deadlines {
         Self { queues }
     }
 
+    /// How many kinds there are.
+    pub(crate) fn kinds(&self) -> usize {
+        self.queues.len()
+    }
+
     /// When the next deadline is.
     pub(crate) fn next(&self) -> Option<Moment> {
         self.queues.iter().filter_map(|queue| queue.end.due).min()

@@ -64,11 +64,12 @@ mod stats;
 mod system;
 
 use std::io;
+use std::time::Duration;
 
 use log::{debug, info};
 use slab::Slab;
 
-use crate::protocol::Protocol;
+use crate::protocol::{MAX_ENDS, Protocol};
 use calls::{Readiness, Reason, Stop};
 use connection::{Common, Connection, Due, Waits};
 use deadlines::{Deadlines, Timer, Timers};
@@ -84,9 +85,10 @@ pub use system::{Event, System};
 /// Connections whose deadline is over that are closed in one turn; the rest follow in the next.
 const EXPIRIES_PER_TURN: usize = 256;
 
-/// Bytes that are moved each way in one turn. Each connection with an event has an equal share: if the
-/// first could use all, and then registered again as the others do, it would be the first in the next
-/// turn, too, and the last would never have any.
+/// Bytes that the connections with an event share in one turn, each way and equally. Without shares the
+/// first could use everything, register again and be first in the next turn, too; the last would never
+/// have any. A connection that has some of its share left makes one more call, and a call moves at most
+/// the scratch buffer or [`SLICE`].
 const BYTES_PER_TURN: usize = 1 << 20;
 
 /// The kind of the lingering close's deadline. The protocol's kinds follow it.
@@ -137,13 +139,18 @@ impl<S: System, P: Protocol> Reactor<S, P> {
     /// cost nothing. The system reports the listeners from here on.
     #[must_use]
     pub fn new(system: S, listeners: Vec<S::Listener>, shared: P::Shared, rules: Rules) -> Self {
+        const { assert!(P::ENDS.len() <= MAX_ENDS, "more ENDS than MAX_ENDS") };
         let spare = usize::from(rules.full == Full::OldestLeaves);
         let count = listeners.len();
         let mut slab = Slab::with_capacity(count + rules.capacity + spare);
         for listener in listeners {
             slab.insert(Entry::Listener(Box::new(listener)));
         }
-        let waits = [rules.linger].into_iter().chain(P::waits(&shared));
+        let mut waits = P::waits(&shared);
+        if waits.is_empty() {
+            waits.push(Duration::ZERO);
+        }
+        waits.insert(LINGER, rules.linger);
         let mut stats = Stats::new(P::ENDS);
         stats.capacity = rules.capacity as u64;
         Self {
@@ -196,7 +203,7 @@ impl<S: System, P: Protocol> Reactor<S, P> {
     }
 
     /// What the protocol's connections share.
-    pub fn shared(&mut self) -> &mut P::Shared {
+    pub fn shared_mut(&mut self) -> &mut P::Shared {
         &mut self.common.shared
     }
 
@@ -284,7 +291,8 @@ impl<S: System, P: Protocol> Reactor<S, P> {
             Stop::Pending => Ok(()),
         };
         if let Some(due) = due {
-            self.deadlines.set(&mut self.slab, kind(due), key, now);
+            let kind = self.kind(due);
+            self.deadlines.set(&mut self.slab, kind, key, now);
         }
         if let Err(e) = polled {
             // ENOSPC (fs.epoll.max_user_watches) or ENOMEM. This one is lost.
@@ -304,7 +312,7 @@ impl<S: System, P: Protocol> Reactor<S, P> {
     /// for as long as the deadline, and more connections may be ready than one batch has events. So
     /// each is driven once more, and closed only if it is still due for the same reason.
     fn expire(&mut self, now: Moment) {
-        let Bytes { received, .. } = self.common.bytes;
+        let Bytes { received, sent } = self.common.bytes;
         for _ in 0..EXPIRIES_PER_TURN {
             let Some((kind, key)) = self.deadlines.expired(now) else {
                 return;
@@ -318,8 +326,21 @@ impl<S: System, P: Protocol> Reactor<S, P> {
                 };
                 self.close(key, &reason, now);
             }
-            if self.common.bytes.received - received >= BYTES_PER_TURN as u64 {
+            let moved = self.common.bytes;
+            if (moved.received - received).max(moved.sent - sent) >= BYTES_PER_TURN as u64 {
                 return;
+            }
+        }
+    }
+
+    /// The kind of a connection's deadline. A protocol that asks for one which it does not have gets its
+    /// last: without any, a silent peer would stay for ever.
+    fn kind(&self, due: Due) -> usize {
+        match due {
+            Due::Linger => LINGER,
+            Due::Protocol(deadline) => {
+                let kind = LINGER + 1 + usize::from(deadline.kind);
+                kind.min(self.deadlines.kinds() - 1)
             }
         }
     }
@@ -334,14 +355,6 @@ impl<S: System, P: Protocol> Reactor<S, P> {
             self.stats.count_closed(reason);
             self.gate.release(now);
         }
-    }
-}
-
-/// The kind of a connection's deadline.
-fn kind(due: Due) -> usize {
-    match due {
-        Due::Linger => LINGER,
-        Due::Protocol(deadline) => LINGER + 1 + usize::from(deadline.kind),
     }
 }
 

@@ -15,7 +15,7 @@ use super::address::LocalAddr;
 use super::config::Config;
 use super::guest::reactor;
 use super::handle::Published;
-use super::limits::Capacity;
+use super::limits::{Capacity, fits};
 use super::listener::{Listener, effective_backlog};
 use super::sockets::{MOST_REACTORS, Sockets};
 use super::{EVENTS_PER_TURN, Server};
@@ -88,7 +88,10 @@ impl<P: Protocol> Server<P> {
             let inherited = Listener::inherit(socket);
             inherited.map_err(|e| explain(format!("cannot use {name}"), &e))
         };
-        let listeners = sockets.map(inherit).collect::<io::Result<_>>()?;
+        let listeners: Vec<_> = sockets.map(inherit).collect::<io::Result<_>>()?;
+        if listeners.is_empty() {
+            return Err(invalid("no socket to listen on"));
+        }
         Self::new(listeners, config, shared)
     }
 
@@ -143,6 +146,13 @@ impl<P: Protocol> Server<P> {
         Q::Shared: Send,
     {
         check::<Q>(config, &shared)?;
+        #[cfg(feature = "metrics")]
+        if config.metrics.is_some() {
+            return Err(invalid("a protocol that is added has metrics of its own"));
+        }
+        if self.reactor.is_shutting_down() {
+            return Err(invalid("a protocol is added to a server that shuts down"));
+        }
         let number = FIRST_GUEST + self.guests.len();
         let Some(capacity) = config.max_connections else {
             return Err(invalid("a protocol that is added has no max_connections"));
@@ -153,7 +163,8 @@ impl<P: Protocol> Server<P> {
         let (capacity, listeners) = (capacity as usize, listen(config)?);
         let needed = capacity + listeners.len();
         let taken = needed.saturating_sub(self.spare);
-        if taken >= self.reactor.stats().capacity as usize {
+        let entry = Reactor::<Sockets, Q>::ENTRY_BYTES;
+        if taken >= self.reactor.stats().capacity as usize || !fits(capacity, entry) {
             let why = format!("no room for {capacity} connections of another protocol");
             return Err(invalid(why));
         }

@@ -139,7 +139,7 @@ const HEADROOM: usize = 1 << 20;
 
 /// Whether a table of so many entries can be had: a strict kernel (vm.overcommit_memory=2) or a
 /// limit (RLIMIT_AS) may say no, and a slab that hears no aborts the process.
-fn fits(connections: usize, entry: usize) -> bool {
+pub(crate) fn fits(connections: usize, entry: usize) -> bool {
     let bytes = connections.checked_mul(entry);
     let bytes = bytes.and_then(|bytes| bytes.checked_add(HEADROOM));
     bytes.is_some_and(|bytes| Vec::<u8>::new().try_reserve_exact(bytes).is_ok())

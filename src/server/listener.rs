@@ -12,12 +12,12 @@ use libc::c_int;
 use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
-use socket2::{SockAddr, Socket};
+use socket2::{SockAddr, Socket, Type};
 
 use super::address::{Address, LocalAddr};
 use super::limits::sysctl;
 use super::queue::{Guard, Watched};
-use crate::error::explain;
+use crate::error::{explain, invalid};
 use crate::reactor::Moment;
 
 /// One listening socket, TCP or Unix: a stream socket is all that the server needs to know.
@@ -74,9 +74,21 @@ impl Listener {
                 "it does not listen (in a systemd socket unit: ListenStream=, Accept=no)",
             ));
         }
+        if socket.r#type()? != Type::STREAM {
+            return Err(invalid("it is no stream socket"));
+        }
         let local_addr = LocalAddr::of(&socket.local_addr()?)
             .ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))?;
         Ok(Self::new(socket, local_addr, Origin::Inherited, None))
+    }
+
+    /// Accepts a peer only when it has said something, where the peer speaks first: one that connects and
+    /// is silent costs nothing then. A saving and no more, so it may fail.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn wait_for_requests(&self) {
+        if let LocalAddr::Tcp(_) = self.local_addr {
+            let _ = tcp::wait_for_requests(&self.socket);
+        }
     }
 
     fn new(

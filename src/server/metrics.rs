@@ -40,6 +40,7 @@ pub(super) fn guest(
         return Ok(None);
     };
     let listener = Listener::bind(address, config.backlog, false)?;
+    listener.wait_for_requests();
     match listener.local_addr() {
         LocalAddr::Tcp(address) => info!("metrics at http://{address}{PATH}"),
         LocalAddr::Unix(_) => info!("metrics on {listener}, at {PATH}"),

@@ -177,9 +177,10 @@ impl<P: Protocol> Server<P> {
         self.reactor.stats()
     }
 
-    /// What the connections of `P` share.
-    pub fn shared(&mut self) -> &mut P::Shared {
-        self.reactor.shared()
+    /// What the connections of `P` share. What a protocol reads once, when the server is bound, stays as it
+    /// was then: its [`waits`](Protocol::waits) and the length of its scratch buffer.
+    pub fn shared_mut(&mut self) -> &mut P::Shared {
+        self.reactor.shared_mut()
     }
 
     /// Begins to shut down, and the turns that follow do it: all peers that have connected by now are

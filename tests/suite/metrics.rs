@@ -1,9 +1,11 @@
 //! The metrics, as Prometheus and everybody else who has found the port sees them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::util::{
@@ -304,4 +306,41 @@ fn they_can_be_on_a_unix_socket() {
     let (head, page) = ask(connect_unix(&path), REQUEST);
     assert!(head.starts_with("HTTP/1.1 200 OK") && page.contains("hello_echo_build_info"));
     server.assert_serves();
+}
+
+/// Scrapers whose path takes 100 ms each way, beside peers that connect and say nothing, 2,000 a second:
+/// none of these may push a scraper out.
+#[test]
+fn silent_connections_keep_no_scraper_out() {
+    const ROUND_TRIP: Duration = Duration::from_millis(100);
+    let (_server, address) = watched(&[]);
+    let is_over = Arc::new(AtomicBool::new(false));
+    let crowd = std::thread::spawn({
+        let is_over = is_over.clone();
+        move || {
+            let (start, mut silent, mut count) = (Instant::now(), VecDeque::new(), 0);
+            while !is_over.load(Ordering::Relaxed) {
+                silent.push_back(connect(address));
+                silent.drain(..silent.len().saturating_sub(200));
+                count += 1;
+                let due = Duration::from_micros(500) * count;
+                std::thread::sleep(due.saturating_sub(start.elapsed()));
+            }
+        }
+    });
+    let scrape = move || {
+        for _ in 0..10 {
+            let mut stream = connect(address);
+            std::thread::sleep(ROUND_TRIP); // what the request takes to arrive
+            stream.write_all(REQUEST).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+        }
+    };
+    let scrapers: Vec<_> = (0..10).map(|_| std::thread::spawn(scrape)).collect();
+    let ends: Vec<_> = scrapers.into_iter().map(|s| s.join()).collect();
+    is_over.store(true, Ordering::Relaxed);
+    crowd.join().unwrap();
+    assert!(ends.iter().all(Result::is_ok), "{ends:?}");
 }

@@ -88,6 +88,29 @@ fn is_absent(error: &io::Error) -> bool {
     matches!(errno, Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT))
 }
 
+/// TCP_DEFER_ACCEPT: the kernel keeps a peer out of the accept queue until its first bytes are here, for
+/// at least so many seconds (tcp(7)).
+#[cfg(feature = "metrics")]
+pub(super) fn wait_for_requests(socket: &Socket) -> nix::Result<()> {
+    nix::sys::socket::setsockopt(socket, DeferAccept, &REQUEST_TIMEOUT)
+}
+
+#[cfg(feature = "metrics")]
+const REQUEST_TIMEOUT: libc::c_int = 5;
+
+#[cfg(feature = "metrics")]
+#[derive(Clone, Copy, Debug)]
+struct DeferAccept;
+
+#[cfg(feature = "metrics")]
+nix::setsockopt_impl!(
+    DeferAccept,
+    libc::IPPROTO_TCP,
+    libc::TCP_DEFER_ACCEPT,
+    libc::c_int,
+    nix::sys::socket::sockopt::SetStruct<'_, libc::c_int>
+);
+
 /// Lets no newcomer into the queue, and returns for how long a client whose handshake is under way may
 /// still join it: it believes to be connected as soon as it has seen our SYN-ACK, and closing the
 /// listener before its ACK has come would reset it.

@@ -68,7 +68,7 @@ fn the_time_of_day_is_one_line_and_the_end() {
         server.turn(Some(SHORT)).unwrap();
     }
     assert_rest(&mut client, b"noon\r\n");
-    *server.shared() = || "evening".to_owned();
+    *server.shared_mut() = || "evening".to_owned();
     let mut late = connect(address);
     server.turn(Some(SHORT)).unwrap();
     assert_rest(&mut late, b"evening\r\n");

@@ -1,5 +1,6 @@
 //! A listening socket: how it is made, how it accepts, what it leaves behind.
 
+mod siblings;
 mod tcp;
 mod unix;
 

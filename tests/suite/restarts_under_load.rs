@@ -1,13 +1,16 @@
 //! Under load no restart loses anybody.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use hello_echo::load::Load;
 
 use crate::restarts::activated;
-use crate::util::{BINARY, PATIENCE, Server, TempPath, counts, last_line, load_options};
+use crate::util::{
+    BINARY, PATIENCE, Server, TempPath, counts, in_a_network, last_line, load_options, tcp_counter,
+};
 
 /// Under load no exchange goes wrong, whether the next server begins when the last has ended, or
 /// before that.
@@ -51,20 +54,52 @@ fn load_until_it_ends(load: &mut Load, server: &mut Server) {
     }
 }
 
-/// Two processes on one port are replaced in turn, under load. Who connects to the one that leaves
-/// finds the other with its next SYN, a second later.
+/// Two processes on one port are replaced in turn, under load. A client whose SYN is dropped by the one
+/// that leaves finds the other with its next SYN, a second later.
 #[test]
 fn a_rolling_restart_loses_nobody() {
+    roll("127.0.0.1:0");
+}
+
+/// Where the kernel moves the queue of a listener to the others on its port, no client waits, either: no
+/// SYN is sent twice. On every address, where handshakes would be waited for half a second otherwise.
+#[test]
+fn where_queues_move_a_rolling_restart_keeps_nobody_waiting() {
+    const SWITCH: &str = "/proc/sys/net/ipv4/tcp_migrate_req";
+    if !Path::new(SWITCH).exists() {
+        println!("before Linux 5.14 they do not move");
+        return;
+    }
+    let setup = format!("echo 1 >{SWITCH}");
+    let said = in_a_network(2 * PATIENCE, &setup, no_syn_is_sent_twice);
+    said.inspect(|said| println!("{said}"));
+}
+
+#[test]
+#[ignore = "where_queues_move_a_rolling_restart_keeps_nobody_waiting makes a network for it"]
+fn no_syn_is_sent_twice() {
+    roll("0.0.0.0:0");
+    assert_eq!(tcp_counter("netstat", "TcpExt:", "TCPSynRetrans"), 0);
+    // That it would show: without another process on the port, newcomers' SYNs are dropped.
+    let alone = Server::start_listening(1, &["--reuse-port", "--listen", "0.0.0.0:0"]);
+    let address = format!("127.0.0.1:{}", alone.address().port());
+    alone.signal("TERM");
+    while TcpStream::connect(&address).is_ok() {} // until it is refused
+    assert_ne!(tcp_counter("netstat", "TcpExt:", "TCPSynRetrans"), 0);
+}
+
+fn roll(listen: &str) {
     const ROUNDS: usize = 4;
     let on = |address: &str| {
         let mut command = Command::new(BINARY);
         command.env("RUST_LOG", "info").stderr(Stdio::piped());
         Server::spawn(1, command.args(["--reuse-port", "--listen", address]))
     };
-    let first = on("127.0.0.1:0");
+    let first = on(listen);
     let address = first.addresses[0].clone();
     let mut servers = [on(&address), first];
-    let mut load = Load::new(load_options(&address, 1 << 40, 32)).unwrap();
+    let target = address.replace("0.0.0.0", "127.0.0.1");
+    let mut load = Load::new(load_options(&target, 1 << 40, 32)).unwrap();
     for round in 0..ROUNDS {
         for server in &mut servers {
             load_a_while(&mut load);

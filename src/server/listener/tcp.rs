@@ -8,6 +8,7 @@ use std::time::Duration;
 use log::warn;
 use socket2::{Domain, Socket, Type};
 
+use super::siblings;
 use crate::server::queue::Guard;
 
 /// Listens at the first of the name's addresses that this machine has. If another server has that
@@ -115,7 +116,8 @@ nix::setsockopt_impl!(
 /// still join it: it believes to be connected as soon as it has seen our SYN-ACK, and closing the
 /// listener before its ACK has come would reset it.
 ///
-/// So newcomers' SYNs are dropped and nothing else is. A newcomer sends its SYN again a second later;
+/// Where another process inherits the queue and the handshakes, nothing needs to be done. Elsewhere
+/// newcomers' SYNs are dropped and nothing else is. A newcomer sends its SYN again a second later;
 /// then it is refused, or meets our successor, or another process on this port. Where no filter can be
 /// attached, listen(2) with 0 lets one more in, and drops ACKs, too.
 pub(super) fn close_queue(
@@ -123,6 +125,9 @@ pub(super) fn close_queue(
     guard: &Guard,
     address: SocketAddr,
 ) -> io::Result<Duration> {
+    if siblings::inherit(socket, address) {
+        return Ok(Duration::ZERO);
+    }
     if guard.close(socket).is_err() {
         socket.listen(0)?;
         return Ok(Duration::ZERO);

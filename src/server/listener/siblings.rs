@@ -1,0 +1,92 @@
+//! Other processes that listen on the same TCP port (SO_REUSEPORT), and whether the kernel gives them what a
+//! listener leaves behind.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use mio::event::Source;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use socket2::{Domain, Socket, Type};
+
+use crate::server::queue;
+
+/// Whether a listener that is closed leaves its queue, and the handshakes under way, to a process that
+/// accepts them: another one listens on the same port, and the kernel moves them.
+pub(super) fn inherit(socket: &Socket, address: SocketAddr) -> bool {
+    let inherit = || Ok::<_, io::Error>(socket.reuse_port()? && exist(address)? && are_told()?);
+    inherit().unwrap_or(false)
+}
+
+/// Whether another socket listens on this address. The kernel's table has the listeners first, so this
+/// takes no longer where there are many connections.
+fn exist(address: SocketAddr) -> io::Result<bool> {
+    let (table, local) = match address.ip() {
+        IpAddr::V4(ip) => ("/proc/net/tcp", hex(&ip.octets())),
+        IpAddr::V6(ip) => ("/proc/net/tcp6", hex(&ip.octets())),
+    };
+    let local = format!("{local}:{:04X}", address.port());
+    let mut listeners = 0;
+    for line in BufReader::new(File::open(table)?).lines().skip(1) {
+        let line = line?;
+        let mut fields = line.split_whitespace().skip(1);
+        let (Some(at), Some(_peer), Some(state)) = (fields.next(), fields.next(), fields.next())
+        else {
+            break;
+        };
+        if state != "0A" {
+            break;
+        }
+        listeners += u32::from(at == local);
+    }
+    Ok(listeners > 1)
+}
+
+/// An address as proc(5) writes it: words in the machine's byte order.
+fn hex(octets: &[u8]) -> String {
+    let words = octets.chunks_exact(4).map(|word| {
+        let word = word.try_into().map_or(0, u32::from_ne_bytes);
+        format!("{word:08X}")
+    });
+    words.collect()
+}
+
+/// Connections with which it is tried out: one at least reaches the listener that is closed, but for a
+/// chance of 2^-16.
+const TRIES: usize = 16;
+
+/// Whether the kernel moves the queue of a listener that is closed (net.ipv4.tcp_migrate_req, Linux 5.14),
+/// and tells the poll of the process that gets it: before the fix of CVE-2026-46015 it did not. Tried out
+/// over loopback, as no setting says so.
+fn are_told() -> io::Result<bool> {
+    let listen = |address: SocketAddr| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.set_reuse_port(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(TRIES as libc::c_int)?;
+        Ok::<_, io::Error>(socket)
+    };
+    let closed = listen((Ipv4Addr::LOCALHOST, 0).into())?;
+    let address = closed.local_addr()?;
+    let heir = listen(address.as_socket().ok_or(io::ErrorKind::Unsupported)?)?;
+    let (mut poll, mut events) = (Poll::new()?, Events::with_capacity(1));
+    SourceFd(&heir.as_raw_fd()).register(poll.registry(), Token(0), Interest::READABLE)?;
+    let connect = |_| {
+        let client = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        client.set_nonblocking(true)?;
+        let _in_progress = client.connect(&address);
+        Ok::<_, io::Error>(client)
+    };
+    let _clients = (0..TRIES).map(connect).collect::<io::Result<Vec<_>>>()?;
+    if queue::length(&closed)?.0 == 0 {
+        return Ok(false);
+    }
+    poll.poll(&mut events, Some(Duration::ZERO))?; // of those that are the heir's anyway
+    drop(closed);
+    poll.poll(&mut events, Some(Duration::ZERO))?;
+    Ok(!events.is_empty())
+}

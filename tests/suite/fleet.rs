@@ -81,7 +81,7 @@ fn behind_haproxy() {
     fleet.begin(0, &["--greeting", "hullo\\n"]);
     admin.wait_until(NAMES[0], "check_status", "L7TOUT");
     right += fleet.under_load(|fleet| {
-        [1, 2].into_iter().for_each(|i| fleet.wait_for_more(i));
+        [1, 2].iter().for_each(|i| fleet.wait_for_more(*i));
         let status = admin.column(NAMES[0], "check_status");
         assert!(status.ends_with("L7TOUT"), "{status}"); // with a star while it checks again
         assert_eq!(admin.column(NAMES[0], "status"), "DOWN");

@@ -202,7 +202,9 @@ impl Fleet {
         let log = TempPath::new("member.log");
         let mut command = Command::new(BINARY);
         let address = self.addresses[i].to_string();
-        command.args(["--listen", &address]).args(options);
+        // A busy machine may take longer than the default for a FIN, which would be a lingering cut.
+        command.args(["--listen", &address, "--linger", "15s"]);
+        command.args(options);
         command.env("RUST_LOG", "info");
         let server = Server::spawn(1, command.stderr(File::create(&log.0).unwrap()));
         self.members[i] = Some(Member { server, log });

@@ -18,7 +18,7 @@ pub fn output(command: &mut Command) -> Output {
     output_within(PATIENCE, command)
 }
 
-pub(super) fn output_within(patience: Duration, command: &mut Command) -> Output {
+pub fn output_within(patience: Duration, command: &mut Command) -> Output {
     command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

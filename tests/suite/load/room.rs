@@ -14,7 +14,7 @@ fn limited(descriptors: u32, options: &str, target: &str) -> Output {
 /// What it says that it can open, it can; and an open loop that would need more is late.
 #[test]
 fn it_keeps_to_its_room() {
-    let server = logging(&[]);
+    let server = logging(PATIENT);
     let target = &server.addresses[0];
     let [_, stderr] = said(&limited(64, "-n 0", target));
     let room = stderr.strip_prefix("can open ").unwrap();

@@ -11,7 +11,7 @@ fn a_hundred_thousand_exchanges() {
     if !have_descriptors(5100) {
         return;
     }
-    let server = logging(&[]);
+    let server = logging(PATIENT);
     for at_once in [64, 5000] {
         let options = format!("-n 100000 -c {at_once} --payload 1-1000");
         let run = run(&options, &[&server.addresses[0]]);
@@ -26,7 +26,7 @@ fn held_connections_beside_others() {
     if !have_descriptors(16_100) {
         return;
     }
-    let server = logging(&[]);
+    let server = logging(PATIENT);
     let run = run("--hold 15000 -r 2000 -n 2000", &[&server.addresses[0]]);
     assert_right(&run, 17_000);
     let report = &run.0;
@@ -57,6 +57,7 @@ fn every_kind_of_target() {
     listen.iter().for_each(|address| {
         command.args(["--listen", address]);
     });
+    command.args(PATIENT);
     command.env("RUST_LOG", "info").stderr(Stdio::piped());
     let server = Server::spawn(listen.len(), &mut command);
     let targets: Vec<&str> = server.addresses.iter().map(|address| &**address).collect();

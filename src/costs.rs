@@ -3,7 +3,7 @@
 //!
 //! Nearly all that a connection costs is the kernel's part. So the server makes few calls, prefers
 //! those that make the kernel do less, and takes no memory for clients that are silent. The counts
-//! below are held by `tests/suite/costs.rs` and `tests/suite/reactor.rs`, the timings were taken with
+//! below are held by `tests/suite/costs.rs` and `tests/reactor.rs`, the timings were taken with
 //! `cargo bench --bench lockstep` and `--bench peers` on Linux 6.18.
 //!
 //! # The calls

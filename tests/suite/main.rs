@@ -3,7 +3,7 @@
 //! One binary, because each further one takes its time to link. So all tests share a process, and
 //! run in threads of it: a test may not change what belongs to the process, such as its signals or
 //! its environment. A test that does, or that needs thousands of descriptors, calls [`util::alone`]
-//! first.
+//! first. Those that count a server's turns are in tests/reactor.rs.
 
 #![cfg(feature = "cli")]
 #![allow(
@@ -35,7 +35,6 @@ mod protocol;
 #[path = "../protocols/mod.rs"]
 mod protocols;
 mod queue;
-mod reactor;
 mod readme;
 mod restarts;
 #[cfg(feature = "load")]

@@ -8,12 +8,14 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use hello_echo::hello::Settings;
+use hello_echo::hello::{Hello, Settings};
 use hello_echo::{Config, Deadline, End, LocalAddr, Protocol, Server, Want};
 
 use crate::protocols::daytime::{Clock, Daytime};
 use crate::protocols::echo::Echo;
-use crate::util::{PATIENCE, Peer, assert_echoes, assert_rest, connect, in_time};
+use crate::util::{
+    PATIENCE, Peer, alone, assert_echoes, assert_greeted, assert_rest, connect, in_time, signal,
+};
 
 const NOW: Option<Duration> = Some(Duration::ZERO);
 const SHORT: Duration = Duration::from_millis(100);
@@ -146,7 +148,7 @@ fn an_end_has_a_name_of_its_own() {
 /// Each protocol has a capacity and a queue of its own, and a shutdown waits for all of them.
 #[test]
 fn protocols_that_share_a_poll_have_rules_of_their_own() {
-    let (mut server, hello) = server::<hello_echo::hello::Hello>(Settings::default());
+    let (mut server, hello) = server::<Hello>(Settings::default());
     let whole = server.stats().capacity;
     let mut few = config();
     few.max_connections = Some(2);
@@ -236,6 +238,40 @@ fn it_listens_on_sockets_of_others() {
     let error = error.to_string();
     assert!(error.starts_with("cannot use descriptor "), "{error}");
     assert!(error.contains("it does not listen"), "{error}");
+}
+
+/// A signal shuts down the server that catches it, not the next one in the same process; and after
+/// its end a server sleeps like any other.
+#[test]
+fn a_signal_has_no_after_effects() {
+    if !alone(a_signal_has_no_after_effects) {
+        return;
+    }
+    for _ in 0..2 {
+        let (mut server, address) = server::<Hello>(Settings::default());
+        server.catch_signals().unwrap();
+        let mut flying = connect(address);
+        server.turn(NOW).unwrap();
+        assert!(signal(&std::process::id().to_string(), "TERM"));
+        let start = Instant::now();
+        while !server.local_addrs().is_empty() {
+            assert!(start.elapsed() < PATIENCE, "it still listens");
+            server.turn(Some(SHORT)).unwrap();
+        }
+        assert_greeted(&mut flying);
+        flying.write_all(b"hi").unwrap();
+        drop(flying);
+        let start = Instant::now();
+        while server.clients() > 0 {
+            assert!(start.elapsed() < PATIENCE, "it still has a client");
+            server.turn(Some(SHORT)).unwrap();
+        }
+        assert!(server.is_shut_down());
+        server.turn(Some(SHORT)).unwrap(); // until a second signal would be taken as one
+        let start = Instant::now();
+        server.turn(Some(SHORT)).unwrap();
+        assert!(start.elapsed() >= SHORT, "it spins");
+    }
 }
 
 /// A handle wakes a server that sleeps, from any thread, and tells how it is doing.

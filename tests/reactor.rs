@@ -1,9 +1,22 @@
 //! The library's promises, one turn at a time: no thread, no child process.
+//!
+//! So these tests have a binary of their own: until a child that any test starts has become another
+//! program, it has all descriptors of its parent. Meanwhile a connection that another test closes
+//! stays open, and here the server has to see the end in its next turn.
+
+#![cfg(feature = "cli")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "that is how a test fails"
+)]
+#![allow(clippy::print_stdout, reason = "shown where a test fails")]
+
+mod util;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
@@ -11,7 +24,7 @@ use hello_echo::hello::{Hello, MAX_MESSAGE, Settings};
 use hello_echo::{Address, Config, LocalAddr, Server};
 use socket2::SockRef;
 
-use crate::util::{PATIENCE, TempPath, alone, assert_greeted, assert_rest, connect, connect_unix};
+use util::{PATIENCE, TempPath, assert_greeted, assert_rest, connect, connect_unix};
 
 const NOW: Option<Duration> = Some(Duration::ZERO);
 const SHORT: Duration = Duration::from_millis(100);
@@ -138,7 +151,7 @@ fn send_what_goes_in(stream: &mut UnixStream) -> usize {
 }
 
 /// Whatever a crowd does, and for as long as it likes: an exchange beside it takes the same turns as
-/// alone, none of these does more than is promised, and each of the crowd gets on.
+/// none of these does more than is promised, and each of the crowd gets on.
 #[test]
 fn an_exchange_takes_three_turns_beside_any_crowd() {
     for conduct in CROWDS {
@@ -301,43 +314,6 @@ fn a_timeout_of_zero_is_no_limit() {
     patient.write_all(b"hi").unwrap();
     server.turn(Some(SHORT)).unwrap();
     assert_rest(&mut patient, b"hi");
-}
-
-/// A signal shuts down the server that catches it, not the next one in the same process; and after
-/// its end a server sleeps like any other.
-#[test]
-fn a_signal_has_no_after_effects() {
-    if !alone(a_signal_has_no_after_effects) {
-        return;
-    }
-    for _ in 0..2 {
-        let mut server = server(|_, _| {});
-        server.catch_signals().unwrap();
-        let mut flying = client(&server);
-        server.turn(NOW).unwrap();
-        let kill = format!("kill -TERM {}", std::process::id());
-        assert!(
-            Command::new("sh")
-                .args(["-c", &kill])
-                .status()
-                .unwrap()
-                .success()
-        );
-        let start = Instant::now();
-        while !server.local_addrs().is_empty() {
-            assert!(start.elapsed() < PATIENCE, "it still listens");
-            server.turn(Some(SHORT)).unwrap();
-        }
-        assert_greeted(&mut flying);
-        flying.write_all(b"hi").unwrap();
-        drop(flying);
-        turn_until(&mut server, 0);
-        assert!(server.is_shut_down());
-        server.turn(Some(SHORT)).unwrap(); // until a second signal would be taken as one
-        let start = Instant::now();
-        server.turn(Some(SHORT)).unwrap();
-        assert!(start.elapsed() >= SHORT, "it spins");
-    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write, stderr};
+use std::time::SystemTime;
 
 use env_logger::{Builder, DEFAULT_FILTER_ENV, Target};
 use log::LevelFilter;
@@ -26,13 +27,18 @@ pub(crate) fn start(level: Option<LevelFilter>, format: LogFormat) -> Result<(),
         Some(filters) => builder.parse_filters(&filters),
         None => builder.filter_level(level.unwrap_or(LevelFilter::Info)),
     };
-    builder.format_indent(None); // a line is one, and has no more
-    if format == LogFormat::Json {
-        builder.format(|line, record| {
+    match format {
+        // As env_logger does it, which takes another crate for the time.
+        LogFormat::Text => builder.format(|line, record| {
+            let time = humantime::format_rfc3339_seconds(now());
+            let (level, target) = (record.level(), record.target());
+            writeln!(line, "[{time} {level:<5} {target}] {}", record.args())
+        }),
+        LogFormat::Json => builder.format(|line, record| {
             let (level, message) = (record.level().as_str(), record.args().to_string());
             line.write_all(object(level, record.target(), &message).as_bytes())
-        });
-    }
+        }),
+    };
     let dropped = move |count| {
         let why = format!("{count} lines were dropped here, for want of a reader or of room");
         match format {
@@ -86,6 +92,11 @@ pub(crate) fn fail(format: LogFormat, why: &str) {
 
 const NAME: &str = "hello-echo";
 
+#[allow(clippy::disallowed_methods, reason = "a log has the wall clock's time")]
+fn now() -> SystemTime {
+    SystemTime::now()
+}
+
 /// The longest message of an object, in units of UTF-16, which take six bytes each if they are escaped:
 /// [`Lines`] would cut what is longer than `PIPE_BUF`, and leave no object.
 #[cfg(feature = "json")]
@@ -101,8 +112,7 @@ fn object(level: &str, target: &str, message: &str) -> String {
         units <= LONGEST
     };
     let message: String = message.chars().take_while(fits).collect();
-    #[allow(clippy::disallowed_methods, reason = "a log has the wall clock's time")]
-    let time = humantime::format_rfc3339_micros(std::time::SystemTime::now()).to_string();
+    let time = humantime::format_rfc3339_micros(now()).to_string();
     let line = serde_json::json!({
         "time": time,
         "level": level,

@@ -281,6 +281,9 @@ fn the_log_is_as_loud_as_asked() {
     let server = Server::spawn(1, info.stderr(std::fs::File::create(&path.0).unwrap()));
     let before = std::fs::read_to_string(&path.0).unwrap();
     assert!(before.contains("backlog"), "{before}");
+    let (time, rest) = before.split_at("[2026-11-28T03:32:27Z".len());
+    assert!(time.starts_with('[') && time.ends_with('Z'), "{before}");
+    assert!(rest.starts_with(" INFO  hello_echo::"), "{before}");
     visit(&server);
     assert_eq!(
         std::fs::read_to_string(&path.0).unwrap(),

@@ -116,6 +116,8 @@ fn calls_of_the_end_and_of_the_log_fail_once() {
         // Newcomers are refused in another way, or are accepted until the queue is empty.
         row("setsockopt", &["SO_ATTACH_FILTER"], SETSOCKOPT).at_shutdown(),
         row("listen", &[], LISTEN).at_shutdown().after(NO_FILTER),
+        // Whether others may listen on the port, too: as if there were none.
+        row("getsockopt", &[], GETSOCKOPT).at_shutdown(),
         row("write", of_the_log, WRITE).logging("debug"),
         row("write", of_the_log, WRITE).at_shutdown(),
     ]);

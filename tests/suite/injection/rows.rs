@@ -144,13 +144,14 @@ pub(super) const WRITE: &str = "\
     EAGAIN EBADF EDESTADDRREQ EDQUOT EFAULT EFBIG EINTR EINVAL EIO ENOSPC EPERM \
     EPIPE";
 pub(super) const SETSOCKOPT: &str = "EBADF EFAULT EINVAL ENOMEM ENOPROTOOPT ENOTSOCK EPERM";
+pub(super) const GETSOCKOPT: &str = "EBADF EFAULT EINVAL ENOPROTOOPT ENOTSOCK";
 pub(super) const LISTEN: &str = "EADDRINUSE EBADF ENOTSOCK EOPNOTSUPP";
 
 /// There are two while the server starts; the third is the filter against newcomers.
 pub(super) const NO_FILTER: &str = "setsockopt:error=ENOMEM:when=3";
 
 /// All calls above, as strace selects them. Which of the two waits it is depends on the machine.
-pub(super) const CALLS: [&str; 10] = [
+pub(super) const CALLS: [&str; 11] = [
     "/^epoll_p?wait$",
     "accept4",
     "sendto",
@@ -161,6 +162,7 @@ pub(super) const CALLS: [&str; 10] = [
     "write",
     "setsockopt",
     "listen",
+    "getsockopt",
 ];
 pub(super) const WAIT: &str = CALLS[0];
 

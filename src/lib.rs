@@ -55,8 +55,8 @@
 //! | `reactor/connection.rs` | one connection: its protocol, then the lingering close |
 //! | `reactor/deadlines.rs`, `gate.rs`, `stats.rs` | which connection is due, whether to accept, what became of all |
 //! | `reactor/system.rs`, `mod.rs`, `accept.rs`, `shutdown.rs` | the [`reactor`]: the turn, newcomers, the end |
-//! | `server/sockets.rs`, `listener.rs`, `limits.rs` | the reactor's [`System`](reactor::System), made of real sockets |
-//! | `server/bind.rs`, `mod.rs`, `handle.rs` | the [`Server`]: the poll, and what embeds it |
+//! | `server/address.rs`, `limits.rs`, `queue.rs`, `listener.rs`, `sockets.rs` | the reactor's [`System`](reactor::System), made of real sockets |
+//! | `server/config.rs`, `handle.rs`, `guest.rs`, `bind.rs`, `mod.rs` | the [`Server`]: the poll, and what embeds it |
 //!
 //! Beside it, `server` also has what makes a server at home: `activation` takes sockets from a service
 //! manager, `notify` tells it how the server is doing, `signals` says when to stop, and `metrics` serves

@@ -1,7 +1,7 @@
 complete -c hello-echo -s l -l listen -d 'Where to listen: HOST:PORT, [V6]:PORT, unix:PATH or unix:@NAME; repeatable, in the variable separated by commas. Port 0 takes a free one; [::] is dual-stack [HELLO_ECHO_LISTEN, default 127.0.0.1:8000]' -r
 complete -c hello-echo -l greeting -d 'What every client is sent first, may be empty. Escapes: \\n \\r \\t \\0 \\\\ \\xHH [HELLO_ECHO_GREETING, default hello\\n]' -r
 complete -c hello-echo -l max-read -d 'The longest message that is echoed: 1 to 1048576 bytes [HELLO_ECHO_MAX_READ, default 1000]' -r
-complete -c hello-echo -l backlog -d 'How many clients may wait to be accepted; clamped by net.core.somaxconn [HELLO_ECHO_BACKLOG, default 4096]' -r
+complete -c hello-echo -l backlog -d 'How many clients may wait to be accepted; others try again. Clamped by net.core.somaxconn [HELLO_ECHO_BACKLOG, default 4096]' -r
 complete -c hello-echo -l reuse-port -d 'Let other processes listen on the same TCP ports; all of them must say so [HELLO_ECHO_REUSE_PORT, default no]' -r -f -a "true\t''
 false\t''"
 complete -c hello-echo -l timeout -d 'How long a client may take from its connection to the end of its echo; 0 for ever [HELLO_ECHO_TIMEOUT, default 60s]' -r

@@ -131,7 +131,7 @@ pub fn command() -> Command {
                 "HELLO_ECHO_BACKLOG",
                 "N",
                 "4096",
-                "How many clients may wait to be accepted; clamped by net.core.somaxconn",
+                "How many clients may wait to be accepted; others try again. Clamped by\nnet.core.somaxconn",
             )
             .value_parser(Utf8(count_in(1..=i32::MAX as u32))),
         )

@@ -75,7 +75,8 @@ impl<S: System, P: Protocol> Reactor<S, P> {
             self.watch_queue(key, now);
             self.rearm(key, now);
         } else {
-            // Errors of single connections, they say, but nothing else comes: do not spin on it.
+            // Each error is about one connection, but sixteen in a row brought none. The pause keeps this
+            // from spinning.
             self.pause(
                 "cannot accept: every connection was lost before it was accepted",
                 now,
@@ -154,8 +155,8 @@ impl<S: System, P: Protocol> Reactor<S, P> {
         }
     }
 
-    /// A descriptor of this process came free that no connection here had. If accepting pauses for the
-    /// want of one, it goes on in the next turn, which is due at once.
+    /// A descriptor of this process came free, and it belonged to no connection of this reactor. If
+    /// accepting pauses because none was left, it resumes in the next turn, which is due at once.
     pub fn release_descriptor(&mut self, now: Moment) {
         self.gate.release_descriptor(now);
     }
@@ -168,9 +169,9 @@ impl<S: System, P: Protocol> Reactor<S, P> {
         }
     }
 
-    /// The listeners' keys. If fewer connections fit than wait, the first listener has the room, so the
-    /// first is the one after the listener that had the last place. epoll reports in the order in which
-    /// they were re-armed.
+    /// The listeners' keys, beginning behind the listener that accepted last. If fewer connections fit
+    /// than wait, the first listener gets the room. epoll reports listeners in the order in which they
+    /// were re-armed.
     pub(super) fn listeners_in_turn(&self) -> impl Iterator<Item = usize> + use<S, P> {
         let (first, count) = (self.next_listener, self.listeners);
         (first..count).chain(0..first)

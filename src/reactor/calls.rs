@@ -29,8 +29,7 @@ pub trait Stream {
 /// its peer sends or reads faster than we do.
 pub(super) const CALLS_PER_TURN: usize = 4;
 
-/// How much is discarded in one call at most, and how much is sent in one call whatever the share, in
-/// bytes.
+/// The most that one call discards, and what one call may send however small the share is, in bytes.
 pub const SLICE: usize = 64 << 10;
 
 /// How much a new connection may send before it is registered, in bytes: any usual greeting.
@@ -57,7 +56,7 @@ pub(super) enum Readiness {
 pub(super) enum Stop {
     /// It waits, and its registration will tell.
     Pending,
-    /// It waits for something that its registration does not tell, or has told already.
+    /// The registration does not cover what it waits for, or has reported it already.
     Register,
 }
 
@@ -286,7 +285,7 @@ impl Calls {
         }
     }
 
-    /// How a connection stops that waits for bytes: it registers anew unless an edge is certain.
+    /// How a connection that waits for bytes stops: it registers again unless an edge is certain.
     pub(super) fn stop_for_bytes(&self) -> Stop {
         match self.queue {
             Queue::Empty | Queue::Finished => Stop::Pending,
@@ -294,7 +293,8 @@ impl Calls {
         }
     }
 
-    /// Whether the event spoke of a FIN and nobody has looked for it yet. True once.
+    /// Whether the event reported more behind a short receive, and no receive has checked that yet. Returns
+    /// true once.
     pub(super) fn looks_for_fin(&mut self) -> bool {
         let looks = mem::take(&mut self.more) && self.count < CALLS_PER_TURN && self.to_receive > 0;
         if looks {

@@ -52,8 +52,8 @@ pub(super) fn judge(error: &io::Error) -> Verdict {
     }
 }
 
-/// How long a pause is if nothing of ours comes free before. Bounds how long a client
-/// waits when the shortage was somebody else's, at ten wake-ups a second.
+/// The length of a pause if no descriptor of ours comes free. It bounds how long a client waits when
+/// another process caused the shortage, at ten wake-ups a second.
 const RETRY: Duration = Duration::from_millis(100);
 
 /// How often a shortage is worth a line in the log.
@@ -61,8 +61,8 @@ const LOG_AGAIN: Duration = Duration::from_secs(1);
 
 /// Whether the server accepts at present.
 ///
-/// The kernel keeps the connections that wait meanwhile, and their edge is lost; so whoever finds
-/// the gate [reopened](Self::reopen) re-arms every listener.
+/// The kernel keeps the connections that wait meanwhile, and their edge is lost. So the reactor re-arms
+/// every listener when the gate [reopens](Self::reopen).
 #[derive(Debug, Default)]
 pub(super) enum Gate {
     #[default]

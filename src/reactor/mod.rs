@@ -104,7 +104,7 @@ pub struct Reactor<S: System, P: Protocol> {
     slab: Slab<Entry<S, P>>,
     listeners: usize,
     listening: usize,
-    /// The listener whose turn it is when not all of them can have what they want.
+    /// The listener that is re-armed first: it gets the room if fewer connections fit than wait.
     next_listener: usize,
     rules: Rules,
     gate: Gate,
@@ -299,7 +299,8 @@ impl<S: System, P: Protocol> Reactor<S, P> {
             let why = format!("cannot poll a connection: {e}");
             self.close(key, &Reason::Failed(e), now);
             if is_new {
-                // After a pause those behind it wait in the queue instead of being lost, too.
+                // Accepting pauses, so that the connections behind it wait in the queue and are not lost
+                // as well.
                 self.pause(&why, now);
             }
         }

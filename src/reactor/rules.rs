@@ -14,7 +14,7 @@ pub struct Rules {
     pub linger: Duration,
     /// How long a shutdown waits for the connections. Zero does not wait. Default: 10 s.
     pub grace: Duration,
-    /// How often to log the [`Stats`]. Default: zero, never.
+    /// How often to log the [`Stats`](super::Stats). Default: zero, never.
     pub stats: Duration,
 }
 

@@ -41,8 +41,8 @@ impl<S: System, P: Protocol> Reactor<S, P> {
             if let Some(listener) = listener(&self.slab, key) {
                 match self.system.close_queue(listener) {
                     Ok(Some(handshakes)) => wait = wait.max(handshakes),
-                    // The peers in it may have nobody else: they have the first half of the grace to be
-                    // accepted in, and those that are accepted have the other half.
+                    // No other process may be there to serve these peers. This one accepts them for the
+                    // first half of the grace, and serves them in the second.
                     Ok(None) => queues_left = Some(now.after(self.rules.grace / 2)),
                     Err(e) => warn!("cannot close the queue of {listener}: {e}"),
                 }
@@ -107,7 +107,7 @@ impl<S: System, P: Protocol> Reactor<S, P> {
         }
     }
 
-    /// The grace is over: closes everything that is left, at one go, as nobody is kept waiting by that.
+    /// The grace is over: closes everything in one turn. No connection is left that this could delay.
     ///
     /// This process may have been stopped for as long as the grace, and what has come meanwhile may not
     /// have been reported. So the peers in the queues are accepted, too, and each connection is driven

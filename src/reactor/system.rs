@@ -23,7 +23,7 @@ pub trait System {
 
     /// Lets no newcomer into the listener's queue. The peers in it stay, and a peer whose handshake is
     /// under way may still join for the time that is returned. `None`: the queue stays open, because
-    /// others may have it, too, who will serve the newcomers.
+    /// another process may share it and serve the newcomers.
     fn close_queue(&mut self, listener: &Self::Listener) -> io::Result<Option<Duration>>;
 
     /// Looks whether the listener's queue overflows: called when peers are left in it. Returns when to

@@ -134,9 +134,9 @@ impl<P: Protocol> Server<P> {
     }
 
     /// Serves another protocol as well, on the addresses of `config`, with rules of its own. Its
-    /// [`max_connections`](Config::max_connections) has to be given: their descriptors are those that
-    /// `P` does not need, and then some of its own, so `P` may hold fewer from here on. Returns where
-    /// it listens.
+    /// [`max_connections`](Config::max_connections) has to be given. Its connections use the descriptors
+    /// that `P` leaves over. If these are too few, `P` may hold fewer from here on. Returns where it
+    /// listens.
     ///
     /// # Errors
     /// As [`bind`](Self::bind).

@@ -78,7 +78,7 @@ impl Published {
         published.clone()
     }
 
-    /// Does nothing if nobody could read it.
+    /// Skipped while no handle and no metrics page can read it.
     pub(super) fn set(&self, stats: &Stats) {
         if Arc::strong_count(&self.0) > 1 {
             let mut published = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -90,7 +90,7 @@ pub struct Server<P: Protocol = Hello> {
     events: Events,
     reactor: Reactor<Sockets, P>,
     guests: Vec<Box<dyn Guest>>,
-    /// Served until the others are done, and not waited for.
+    /// A shutdown does not wait for it, and it runs until the others are done.
     metrics: Option<Box<dyn Guest>>,
     handle: Option<Handle>,
     published: Published,
@@ -101,7 +101,7 @@ pub struct Server<P: Protocol = Hello> {
     is_batch_full: bool,
     /// Connections that all reactors had closed by the end of the last turn.
     closed: u64,
-    /// Connections that there could be beyond those that all reactors together may have.
+    /// How many more connections the system allows than all reactors together may hold.
     spare: usize,
     start: Instant,
 }

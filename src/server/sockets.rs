@@ -19,7 +19,7 @@ use crate::reactor::{Event, Moment, SLICE, Stream, System};
 /// Where a token has the number of its reactor: above the key, which has 24 bits at least.
 const SHIFT: u32 = usize::BITS - 8;
 
-/// The tokens of what is no reactor's: the last of the last number, which no reactor has.
+/// Tokens that belong to no reactor: they carry the number 255, which no reactor gets.
 #[cfg(feature = "cli")]
 pub(crate) const SIGNALS: Token = Token(usize::MAX);
 pub(super) const HANDLE: Token = Token(usize::MAX - 1);
@@ -125,7 +125,7 @@ impl Stream for Socket {
         io::Read::read(&mut self.socket, buffer)
     }
 
-    // Not inlined: so much on the stack is probed page by page on entry, of whoever has it.
+    // Not inlined: a caller with 64 KiB on its stack would probe them page by page on every entry.
     #[inline(never)]
     fn discard(&mut self, most: usize) -> io::Result<usize> {
         // With MSG_TRUNC, TCP frees what has come without copying it (tcp(7)); a Unix socket copies.

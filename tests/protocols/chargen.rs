@@ -29,7 +29,7 @@ pub struct Chargen(usize);
 
 impl Protocol for Chargen {
     type Shared = ();
-    const ENDS: &'static [&'static str] = &[]; // the client is the one who ends it
+    const ENDS: &'static [&'static str] = &[]; // only the client ends it
 
     fn open((): &mut ()) -> Self {
         Self(0)

@@ -1,4 +1,4 @@
-//! RFC 867, the time of day: one line for whoever connects, and the end.
+//! RFC 867, the time of day: one line for every client, and the end.
 
 use hello_echo::{End, Protocol, Want};
 
@@ -36,6 +36,6 @@ impl Protocol for Daytime {
         self.sent += n;
     }
 
-    /// Nothing that a client sends matters (RFC 867), and nothing is asked for.
+    /// Never called, because it never wants to receive: nothing that a client sends matters (RFC 867).
     fn handle_received(&mut self, _: &[u8], _: &mut Clock) {}
 }

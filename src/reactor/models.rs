@@ -10,10 +10,12 @@ use crate::protocol::{End, Protocol, Want};
 
 #[path = "../../tests/protocols/mod.rs"]
 mod protocols;
+mod verse;
 
 pub(super) use protocols::chargen::{self, Chargen};
 pub(super) use protocols::daytime::{self, Daytime};
 pub(super) use protocols::echo::Echo;
+pub(super) use verse::Verse;
 
 /// splitmix64: small, and every seed is as good as the others.
 pub(super) struct Random(pub(super) u64);
@@ -65,8 +67,8 @@ pub(super) enum Owes {
 /// A protocol whose promise is known.
 pub(super) trait Model: Protocol<Shared: Send> + Send {
     const NAME: &'static str;
-    /// Whether it discards what comes while it sends, and never ends.
-    const STREAMS: bool = false;
+    /// Whether it never ends by itself.
+    const IS_ENDLESS: bool = false;
 
     /// Whether everything that was received and is not sent yet is on the heap.
     const KEEPS_ALL: bool = false;
@@ -83,8 +85,30 @@ pub(super) trait Model: Protocol<Shared: Send> + Send {
 
     fn owes(shared: &Self::Shared, past: &Past) -> Owes;
 
-    /// How long its deadline is, and what makes it begin anew.
-    fn wait(shared: &Self::Shared) -> (Duration, Renewal);
+    /// Whether what comes while it sends is discarded.
+    fn streams(_: &Past) -> bool {
+        false
+    }
+
+    /// Which deadline it has.
+    fn wait(shared: &Self::Shared, past: &Past) -> Wait;
+}
+
+/// A deadline: its kind, how long it is, and what makes it begin anew.
+pub(super) struct Wait {
+    pub(super) kind: usize,
+    pub(super) length: Duration,
+    pub(super) renewal: Renewal,
+}
+
+impl Wait {
+    fn new(kind: usize, length: Duration, renewal: Renewal) -> Self {
+        Self {
+            kind,
+            length,
+            renewal,
+        }
+    }
 }
 
 /// What makes a protocol's deadline begin anew.
@@ -117,8 +141,8 @@ impl Model for Hello {
         }
     }
 
-    fn wait(settings: &Settings) -> (Duration, Renewal) {
-        (settings.timeout, Renewal::Nothing)
+    fn wait(settings: &Settings, _: &Past) -> Wait {
+        Wait::new(0, settings.timeout, Renewal::Nothing)
     }
 }
 
@@ -166,8 +190,9 @@ impl Model for Scrape {
         }
     }
 
-    fn wait(_: &Page) -> (Duration, Renewal) {
-        (Duration::from_secs(5), Renewal::Answer)
+    fn wait(_: &Page, past: &Past) -> Wait {
+        let asked = past.received >= REQUESTS[past.id % REQUESTS.len()].len();
+        Wait::new(asked.into(), Duration::from_secs(5), Renewal::Answer)
     }
 }
 
@@ -186,8 +211,8 @@ impl Model for Daytime {
         }
     }
 
-    fn wait(_: &daytime::Clock) -> (Duration, Renewal) {
-        (Duration::from_secs(60), Renewal::Nothing)
+    fn wait(_: &daytime::Clock, _: &Past) -> Wait {
+        Wait::new(0, Duration::from_secs(60), Renewal::Nothing)
     }
 }
 
@@ -207,14 +232,14 @@ impl Model for Echo {
         }
     }
 
-    fn wait((): &()) -> (Duration, Renewal) {
-        (Duration::from_secs(60), Renewal::Bytes)
+    fn wait((): &(), _: &Past) -> Wait {
+        Wait::new(0, Duration::from_secs(60), Renewal::Bytes)
     }
 }
 
 impl Model for Chargen {
     const NAME: &'static str = "chargen";
-    const STREAMS: bool = true;
+    const IS_ENDLESS: bool = true;
 
     fn settings(_: &mut Random) {}
 
@@ -222,8 +247,12 @@ impl Model for Chargen {
         Owes::Byte(chargen::character(past.sent))
     }
 
-    fn wait((): &()) -> (Duration, Renewal) {
-        (Duration::from_secs(60), Renewal::Bytes)
+    fn streams(_: &Past) -> bool {
+        true
+    }
+
+    fn wait((): &(), _: &Past) -> Wait {
+        Wait::new(0, Duration::from_secs(60), Renewal::Bytes)
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::io;
 
-use super::super::calls::SLICE;
-use super::super::models::{Chargen, Daytime, Echo, Model, Owes, Past, Random, check_sent};
+use super::super::calls::{CALLS_PER_TURN, SLICE};
+use super::super::models::{Chargen, Daytime, Echo, Model, Owes, Past, Random, Verse, check_sent};
 use super::tests::{SCRATCH, common};
 use super::*;
 use crate::protocol::hello::Hello;
@@ -38,6 +38,8 @@ struct Scripted<'a, M: Model> {
     used_up: bool,
     shared: M::Shared,
     conditions: Conditions,
+    /// Calls since it was last driven, without the half-close, which is never put off.
+    calls: usize,
     past: Past,
     discarded: usize,
     /// Whether a receive or a discard brought the peer's FIN.
@@ -68,6 +70,13 @@ impl<M: Model> Scripted<'_, M> {
         }
     }
 
+    /// A call that can be put off.
+    fn counted_call(&mut self, all: usize) -> io::Result<usize> {
+        self.calls += 1;
+        assert!(self.calls <= CALLS_PER_TURN, "the others wait for it");
+        self.call(all)
+    }
+
     fn owes(&self) -> Owes {
         M::owes(&self.shared, &self.past)
     }
@@ -76,7 +85,7 @@ impl<M: Model> Scripted<'_, M> {
 impl<M: Model> Stream for Scripted<'_, M> {
     fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         assert_eq!(self.owes(), Owes::Receive);
-        let outcome = self.call(buffer.len());
+        let outcome = self.counted_call(buffer.len());
         self.recv_edge = false;
         match &outcome {
             Ok(0) => {
@@ -101,13 +110,15 @@ impl<M: Model> Stream for Scripted<'_, M> {
 
     fn discard(&mut self, most: usize) -> io::Result<usize> {
         assert!(most > 0, "0 bytes would be taken for the FIN");
-        assert!(M::STREAMS || matches!(self.owes(), Owes::Close(_)));
-        let outcome = self.call(most.min(SCRATCH));
+        assert!(M::streams(&self.past) || matches!(self.owes(), Owes::Close(_)));
+        let outcome = self.counted_call(most.min(SCRATCH));
         self.recv_edge = match &outcome {
             Ok(n) => *n == 0,
             Err(e) => e.kind() == io::ErrorKind::WouldBlock,
         };
-        self.fin_came |= matches!(outcome, Ok(0));
+        let is_fin = matches!(outcome, Ok(0));
+        self.past.fin |= is_fin;
+        self.fin_came |= is_fin;
         self.discarded += *outcome.as_ref().unwrap_or(&0);
         outcome
     }
@@ -115,7 +126,7 @@ impl<M: Model> Stream for Scripted<'_, M> {
     fn send(&mut self, bytes: &[u8], more: bool) -> io::Result<usize> {
         assert!(!bytes.is_empty() && !self.half_closed);
         check_sent::<M>(&self.shared, &self.past, bytes);
-        let outcome = self.call(bytes.len());
+        let outcome = self.counted_call(bytes.len());
         let n = *outcome.as_ref().unwrap_or(&0);
         self.past.sent += n;
         self.held_back = more && n == bytes.len();
@@ -128,6 +139,7 @@ impl<M: Model> Stream for Scripted<'_, M> {
         assert!(matches!(self.owes(), Owes::Close(_)), "FIN too early");
         assert!(!self.half_closed, "half-closed twice");
         self.call(0)?;
+        self.calls = 0; // what follows is bounded by the share alone
         self.half_closed = true;
         self.held_back = false;
         self.recv_edge |= self.is_in_doubt;
@@ -147,6 +159,7 @@ fn play<M: Model>(seed: u64, script: &[Outcome], conditions: Conditions) -> bool
         used_up: false,
         shared: M::settings(&mut Random(seed)),
         conditions,
+        calls: 0,
         past: Past {
             id: 2,
             ..Past::default()
@@ -165,6 +178,7 @@ fn play<M: Model>(seed: u64, script: &[Outcome], conditions: Conditions) -> bool
     let mut registered = Interest::READABLE;
     let done = loop {
         common.scratch.fill(b'!');
+        connection.stream.calls = 0;
         let driven = connection.drive(&mut common, readiness);
         let stream = &connection.stream;
         let Waits { interest, stop, .. } = match driven {
@@ -182,7 +196,7 @@ fn play<M: Model>(seed: u64, script: &[Outcome], conditions: Conditions) -> bool
         assert_eq!(interest.is_writable(), waits_to_send, "{script:?}");
         assert_eq!(
             interest.is_readable(),
-            !waits_to_send || M::STREAMS,
+            !waits_to_send || M::streams(&stream.past),
             "{script:?}"
         );
         let lingers = connection.due() == Due::Linger;
@@ -289,6 +303,11 @@ fn every_outcome_of_every_call_for_the_three_of_the_rfcs() {
     explore_all::<Daytime>(0, 8, 1_000);
     explore_all::<Echo>(0, 8, 50_000);
     explore_all::<Chargen>(0, 8, 50_000);
+}
+
+#[test]
+fn every_outcome_of_every_call_for_a_stream_that_ends() {
+    explore_all::<Verse>(0, 8, 50_000);
 }
 
 #[test]

@@ -5,7 +5,8 @@ use super::*;
 
 impl<M: Model> Simulation<M> {
     /// What holds after every turn: no connection outstays the grace, or a deadline, unless others have
-    /// much to say when theirs is over; and no pause goes on when a descriptor has come free.
+    /// much to say when theirs is over; no pause goes on when a descriptor has come free; and a queue
+    /// that others have, too, is left to them at half of the grace.
     pub(super) fn check_time(&self) {
         let world = self.world.borrow();
         let pauses = self.reactor.gate.reopens_at().is_some();
@@ -15,6 +16,8 @@ impl<M: Model> Simulation<M> {
         }
         let over = world.grace_ends.is_some_and(|end| end <= world.now);
         assert!(!over || self.reactor.is_shut_down());
+        let left = world.are_shared && world.queues_left.is_some_and(|at| at <= world.now);
+        assert!(!left || world.queues.iter().all(|queue| queue.dropped));
     }
 
     /// Something that counts has happened since; if not, the next alarm is later than this one.

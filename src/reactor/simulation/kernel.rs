@@ -52,6 +52,7 @@ impl<M: Model> System for Kernel<M> {
         let id = id.ok_or(io::ErrorKind::WouldBlock)?;
         world.sockets[id].accepted_at = Some(world.now);
         world.open.insert(id);
+        world.newcomer = Some(id);
         world.accepted += 1;
         Ok((SimulatedStream(self.clone(), id), id))
     }
@@ -151,6 +152,7 @@ impl<M: Model> Stream for SimulatedStream<M> {
     fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Self(kernel, id) = self;
         let world = &mut *kernel.0.borrow_mut();
+        assert!(!buffer.is_empty(), "0 bytes would be taken for the FIN");
         assert_eq!(world.owes(*id), Owes::Receive);
         // A passed descriptor ends a receive early.
         let most = if world.hides(*id) && world.cuts_receives {
@@ -179,10 +181,12 @@ impl<M: Model> Stream for SimulatedStream<M> {
         assert!(most > 0, "0 bytes would be taken for the FIN");
         let Self(kernel, id) = self;
         let world = &mut *kernel.0.borrow_mut();
-        let is_heard = M::STREAMS || matches!(world.owes(*id), Owes::Close(_));
+        let streams = M::streams(&world.sockets[*id].past);
+        let is_heard = streams || matches!(world.owes(*id), Owes::Close(_));
         assert!(is_heard, "connection {id} is not heard");
         let n = Self::receive(world, *id, most.min(SLICE))?;
         world.sockets[*id].discarded += n;
+        world.sockets[*id].past.fin |= n == 0;
         Ok(n)
     }
 
@@ -270,9 +274,11 @@ impl<M: Model> Drop for SimulatedListener<M> {
             .expect("a listener is closed while it serves");
         let queue = &mut world.queues[*index];
         let is_over = end <= world.now;
-        let is_done = queue.waiting.is_empty() && !queue.is_joinable(world.now);
+        let is_left = world.are_shared && world.queues_left.is_some_and(|at| at <= world.now);
+        let is_closed = world.are_shared || !queue.is_joinable(world.now);
+        let is_done = queue.waiting.is_empty() && is_closed;
         assert!(
-            is_over || is_done || world.are_shared,
+            is_over || is_done || is_left,
             "the queue was reset before the grace was over"
         );
         assert!(

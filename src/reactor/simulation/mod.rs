@@ -12,7 +12,7 @@ mod seeds;
 mod world;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -204,6 +204,8 @@ impl<M: Model> Simulation<M> {
         let now = world.now;
         let end = now.after(world.rules.grace);
         world.grace_ends.get_or_insert(end);
+        let half = now.after(world.rules.grace / 2);
+        world.queues_left.get_or_insert(half);
         drop(world);
         self.reactor.shut_down(now);
     }
@@ -240,6 +242,9 @@ impl<M: Model> Simulation<M> {
             let by = world.random.below(batch.len().max(1));
             batch.rotate_left(by);
         }
+        let mut once = BTreeSet::new();
+        batch.retain(|key| once.insert(*key));
+        world.turns += 1;
         world.reported = batch.iter().copied().collect();
         (world.received, world.given, world.late) = (0, 0, 0);
         world.overdue.clear();
@@ -271,7 +276,7 @@ impl<M: Model> Simulation<M> {
                 socket.sent += 1;
             }
             socket.fin = true;
-            socket.reset |= M::STREAMS; // it would be sent to without an end
+            socket.reset |= M::IS_ENDLESS; // it would be sent to without an end
             world.wake(id);
         }
         drop(world);

@@ -1,4 +1,4 @@
-//! Particular cases, for hello.
+//! Particular cases.
 
 use super::*;
 use crate::protocol::hello::{Hello, Settings};
@@ -168,4 +168,86 @@ fn no_listener_starves() {
         }
         simulation.settle();
     }
+}
+
+/// Turns until nothing is reported, and returns how many turns that took. Then it sleeps until its alarm.
+fn turns_until_it_sleeps(simulation: &mut Simulation<Hello>) -> usize {
+    let mut turns = 0;
+    while turns == 0 || !simulation.world.borrow().ready.is_empty() {
+        simulation.turn(false);
+        simulation.check();
+        turns += 1;
+        assert!(turns < STEPS, "it never sleeps");
+    }
+    let alarm = simulation.reactor.alarm().expect("it sleeps for ever");
+    simulation.world.borrow_mut().now = alarm;
+    turns
+}
+
+/// A run of accepts of which nothing comes ends in a pause, though each error is one connection's.
+#[test]
+fn a_storm_of_lost_connections_does_not_keep_it_awake() {
+    const LOST: usize = 1_000;
+    let mut simulation = calm(1, 10);
+    simulation.world.borrow_mut().arrive(0, 6);
+    simulation.world.borrow_mut().accept_errors = vec![libc::ECONNABORTED; LOST];
+    let mut sleeps = 0;
+    while simulation.reactor.clients() == 0 {
+        let turns = turns_until_it_sleeps(&mut simulation);
+        assert!(turns <= 2, "{turns} turns without a sleep"); // re-arms, and accepts
+        sleeps += 1;
+        assert!(sleeps < LOST, "nobody is accepted any more");
+    }
+    let stats = simulation.reactor.stats();
+    assert_eq!(stats.accept_errors, LOST as u64);
+    assert_eq!(stats.pauses, (LOST / ACCEPTS_PER_TURN) as u64);
+    simulation.settle();
+}
+
+/// Where nothing can be registered, the peers wait in the queue: each pause costs one of them at most.
+#[test]
+fn a_poll_without_room_costs_one_peer_a_pause() {
+    let mut simulation = calm(1, 100);
+    (0..100).for_each(|_| simulation.world.borrow_mut().arrive(0, 6));
+    simulation.world.borrow_mut().poll_faults = 1; // each time
+    for _ in 0..20 {
+        let turns = turns_until_it_sleeps(&mut simulation);
+        assert!(turns <= 2, "{turns} turns without a sleep");
+        let stats = simulation.reactor.stats();
+        assert!((1..=stats.pauses).contains(&stats.failed), "{stats}");
+        assert_eq!(stats.accepted, stats.failed);
+    }
+    simulation.settle();
+}
+
+/// Peers in a queue that others have, too, are left to these at half of the grace, and not before.
+#[test]
+fn a_shared_queue_is_left_to_others_at_half_of_the_grace() {
+    let mut simulation = calm(2, 1);
+    simulation.world.borrow_mut().are_shared = true;
+    for index in [0, 0, 1] {
+        simulation.world.borrow_mut().arrive(index, 6);
+    }
+    simulation.turn(false);
+    simulation.shut_down();
+    let half = Moment::START.after(Rules::new(1).grace / 2);
+    let is_left = |simulation: &Simulation<Hello>| {
+        let world = simulation.world.borrow();
+        [0, 1].map(|index| world.queues[index].dropped)
+    };
+    loop {
+        simulation.turn(false);
+        simulation.check();
+        let alarm = simulation.reactor.alarm().unwrap();
+        assert!(alarm <= half, "it would sleep for too long");
+        assert_eq!(is_left(&simulation), [false; 2], "too early");
+        simulation.world.borrow_mut().now = alarm;
+        if alarm == half {
+            break;
+        }
+    }
+    simulation.turn(false);
+    assert_eq!(is_left(&simulation), [true; 2]);
+    assert_eq!(simulation.reactor.clients(), 1, "it has the other half");
+    simulation.settle();
 }

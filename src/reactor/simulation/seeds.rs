@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::super::models::{Chargen, Daytime, Echo};
+use super::super::models::{Chargen, Daytime, Echo, Verse};
 use super::*;
 use crate::protocol::hello::Hello;
 use crate::protocol::scrape::Scrape;
@@ -126,4 +126,10 @@ fn simulation_of_echo() {
 fn simulation_of_chargen() {
     // It has no end.
     simulate::<Chargen>(3_000, &[]);
+}
+
+#[test]
+fn simulation_of_a_stream_that_ends() {
+    // It closes behind the peer's FIN, as echo does.
+    simulate::<Verse>(3_000, &["left early", "sung"]);
 }

@@ -5,8 +5,9 @@ use std::io;
 
 use mio::Interest;
 
-use super::super::models::{Model, Owes, Past, Random, Renewal};
-use super::super::{Full, Moment, Rules};
+use super::super::calls::CALLS_PER_TURN;
+use super::super::models::{Model, Owes, Past, Random, Renewal, Wait};
+use super::super::{Full, LINGER, Moment, Rules};
 
 /// One connection, as its peer and the kernel see it.
 #[derive(Default)]
@@ -25,6 +26,8 @@ pub(super) struct Socket {
     /// When there was first something to be sent after it had waited for bytes.
     pub(super) answered_at: Option<Moment>,
     pub(super) driven_at: Option<Moment>,
+    /// Its last turn, and the calls in that, without the half-close, which is never put off.
+    calls: (u64, usize),
     /// Whether a receive brought the peer's FIN.
     pub(super) fin_came: bool,
     pub(super) half_closed_at: Option<Moment>,
@@ -88,10 +91,15 @@ pub(super) struct World<M: Model> {
     pub(super) shared: M::Shared,
     pub(super) rules: Rules,
     pub(super) now: Moment,
+    pub(super) turns: u64,
     pub(super) grace_ends: Option<Moment>,
+    /// When the queues are left to others, if these have them, too.
+    pub(super) queues_left: Option<Moment>,
     pub(super) sockets: Vec<Socket>,
     /// Those of them that the server has accepted and not closed.
     pub(super) open: BTreeSet<usize>,
+    /// The one that was accepted last.
+    pub(super) newcomer: Option<usize>,
     /// The listeners' queues, and whether other processes have them, too.
     pub(super) queues: Vec<Queue>,
     pub(super) are_shared: bool,
@@ -126,9 +134,12 @@ impl<M: Model> World<M> {
             shared,
             rules,
             now: Moment::START,
+            turns: 0,
             grace_ends: None,
+            queues_left: None,
             sockets: vec![],
             open: BTreeSet::new(),
+            newcomer: None,
             queues: (0..listeners).map(|_| Queue::default()).collect(),
             are_shared: false,
             ready: vec![],
@@ -175,19 +186,30 @@ impl<M: Model> World<M> {
     }
 
     pub(super) fn due(&self, socket: &Socket) -> Option<Moment> {
-        let (since, wait) = match socket.half_closed_at {
-            Some(at) => (Some(at), self.rules.linger),
+        self.deadline(socket).map(|(_, due)| due)
+    }
+
+    /// The kind of its deadline, and when that is over. The least of them is the next to leave where the
+    /// oldest does.
+    fn deadline(&self, socket: &Socket) -> Option<(usize, Moment)> {
+        let (kind, since, length) = match socket.half_closed_at {
+            Some(at) => (LINGER, Some(at), self.rules.linger),
             None => {
-                let (wait, renewal) = M::wait(&self.shared);
+                let wait = M::wait(&self.shared, &socket.past);
+                let Wait {
+                    kind,
+                    length,
+                    renewal,
+                } = wait;
                 let renewed_at = match renewal {
                     Renewal::Nothing => None,
                     Renewal::Bytes => socket.moved_at,
                     Renewal::Answer => socket.answered_at,
                 };
-                (renewed_at.or(socket.accepted_at), wait)
+                (LINGER + 1 + kind, renewed_at.or(socket.accepted_at), length)
             }
         };
-        Some(since?.after(wait)).filter(|_| !wait.is_zero())
+        Some((kind, since?.after(length))).filter(|_| !length.is_zero())
     }
 
     pub(super) fn open(&self) -> impl Iterator<Item = &Socket> {
@@ -229,7 +251,16 @@ impl<M: Model> World<M> {
     pub(super) fn call(&mut self, id: usize) -> io::Result<()> {
         assert!(!self.sockets[id].closed);
         self.is_late(id);
-        self.sockets[id].driven_at = Some(self.now);
+        let is_over = self.grace_ends.is_some_and(|end| end <= self.now);
+        let may_be_driven_twice = is_over || self.overdue.contains(&id);
+        let socket = &mut self.sockets[id];
+        // What follows the half-close in the same turn is bounded by the share alone.
+        let is_bounded = !may_be_driven_twice && socket.half_closed_at != Some(self.now);
+        socket.driven_at = Some(self.now);
+        let (turn, calls) = socket.calls;
+        socket.calls = (self.turns, if turn == self.turns { calls + 1 } else { 1 });
+        let many = socket.calls.1 > CALLS_PER_TURN && is_bounded;
+        assert!(!many, "the others wait for connection {id}");
         if self.fault(self.interrupts) {
             return Err(io::ErrorKind::Interrupted.into());
         }
@@ -271,6 +302,11 @@ impl<M: Model> World<M> {
             Owes::Byte(_) | Owes::Receive => None,
         };
         let lingers = socket.half_closed_at.is_some();
+        let is_last_step = if lingers {
+            self.rules.linger.is_zero()
+        } else {
+            socket.fin_came
+        };
         let is_due = self.is_due(socket);
         let is_over = self.grace_ends.is_some_and(|end| end <= self.now);
         let is_too_many =
@@ -280,8 +316,11 @@ impl<M: Model> World<M> {
             (Last::Fault, _) => "failed",
             (Last::Fin, Some(end)) => end,
             (Last::Fin, None) if owes == Owes::Receive => "left early",
-            (_, Some(end)) if lingers && self.rules.linger.is_zero() => end,
-            _ if is_too_many => "made room",
+            (_, Some(end)) if is_last_step => end,
+            _ if is_too_many => {
+                self.assert_is_oldest(id);
+                "made room"
+            }
             _ if (is_due || is_over) && self.is_unheard(id) => {
                 panic!("connection {id} is closed unheard")
             }
@@ -289,6 +328,19 @@ impl<M: Model> World<M> {
             _ if is_due || is_over && lingers => "lingering cut",
             _ if is_over => "shut down",
             _ => panic!("connection {id} was closed without a reason"),
+        }
+    }
+
+    /// It leaves before all others that could, and the newcomer only if nobody else can.
+    fn assert_is_oldest(&self, id: usize) {
+        let could = |id: &usize| self.deadline(&self.sockets[*id]);
+        let others = self.open.iter().filter(|id| Some(**id) != self.newcomer);
+        match others.filter_map(could).min() {
+            Some(oldest) => {
+                assert_ne!(Some(id), self.newcomer, "the newcomer leaves");
+                assert_eq!(could(&id), Some(oldest), "connection {id} leaves");
+            }
+            None => assert_eq!(Some(id), self.newcomer, "one without a deadline leaves"),
         }
     }
 }

@@ -2,6 +2,7 @@
 //! loops. The protocols are those of the RFCs, as tests/protocols has them.
 
 mod services;
+mod wakeups;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -235,7 +235,7 @@ impl Calls {
         if self.queue != Queue::Unread {
             return Ok(Called::Stopped(self.stop_for_bytes()));
         }
-        if self.count == CALLS_PER_TURN || self.to_receive == 0 {
+        if self.count >= CALLS_PER_TURN || self.to_receive == 0 {
             return Ok(Called::Stopped(Stop::Register));
         }
         self.count += 1;
@@ -266,7 +266,7 @@ impl Calls {
         is_last: bool,
         bytes: &mut Bytes,
     ) -> Result<Called, Reason> {
-        if self.count == CALLS_PER_TURN || self.to_send == 0 {
+        if self.count >= CALLS_PER_TURN || self.to_send == 0 {
             return Ok(Called::Stopped(Stop::Register));
         }
         self.count += 1;

@@ -139,7 +139,6 @@ impl<M: Model> Stream for Scripted<'_, M> {
         assert!(matches!(self.owes(), Owes::Close(_)), "FIN too early");
         assert!(!self.half_closed, "half-closed twice");
         self.call(0)?;
-        self.calls = 0; // what follows is bounded by the share alone
         self.half_closed = true;
         self.held_back = false;
         self.recv_edge |= self.is_in_doubt;

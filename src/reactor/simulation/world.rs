@@ -254,12 +254,10 @@ impl<M: Model> World<M> {
         let is_over = self.grace_ends.is_some_and(|end| end <= self.now);
         let may_be_driven_twice = is_over || self.overdue.contains(&id);
         let socket = &mut self.sockets[id];
-        // What follows the half-close in the same turn is bounded by the share alone.
-        let is_bounded = !may_be_driven_twice && socket.half_closed_at != Some(self.now);
         socket.driven_at = Some(self.now);
         let (turn, calls) = socket.calls;
         socket.calls = (self.turns, if turn == self.turns { calls + 1 } else { 1 });
-        let many = socket.calls.1 > CALLS_PER_TURN && is_bounded;
+        let many = socket.calls.1 > CALLS_PER_TURN && !may_be_driven_twice;
         assert!(!many, "the others wait for connection {id}");
         if self.fault(self.interrupts) {
             return Err(io::ErrorKind::Interrupted.into());

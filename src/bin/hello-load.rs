@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
+use console::Term;
 use hello_echo::load::Load;
 use hello_echo::load::cli::{self, Invocation};
 use hello_echo::load::report::{Report, html};
@@ -99,7 +100,8 @@ fn say(invocation: &Invocation, report: &Report<'_>) -> io::Result<()> {
         return writeln!(io::stdout(), "{}", escape_json(&json));
     }
     if !invocation.check {
-        return write!(io::stdout(), "{report}");
+        let text = report.for_terminal(Term::stdout().size_checked());
+        return write!(io::stdout(), "{text}");
     }
     for described in &report.record.described {
         complain(described);

@@ -5,11 +5,13 @@ pub mod condition;
 pub mod html;
 mod json;
 mod latency;
+mod quantity;
 mod text;
 
 use std::time::{Duration, SystemTime};
 
-use latency::{Latency, Time};
+use latency::Latency;
+use quantity::Time;
 
 use super::machine::record::Record;
 use super::machine::schedule::{LATE, Stage};

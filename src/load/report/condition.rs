@@ -3,7 +3,8 @@
 use std::str::FromStr;
 
 use super::Report;
-use super::latency::{QUANTILES, Time};
+use super::latency::{FIGURES, Figure};
+use super::quantity::Time;
 use crate::program::values::{decimal, duration};
 
 /// A condition under which a run fails, such as `p99>50ms`, `echo.p50>=1ms` or `rate<10k`.
@@ -17,8 +18,8 @@ pub struct Condition {
 
 #[derive(Clone, Debug, PartialEq)]
 enum Measure {
-    /// A quantile of the row with this key.
-    Quantile(String, f64),
+    /// A figure of the row with this key.
+    Time(String, Figure),
     Rate,
     Wrong,
     Right,
@@ -61,7 +62,7 @@ impl FromStr for Condition {
             text: text.to_owned(),
             relation,
             bound: match measure {
-                Measure::Quantile(..) => nanoseconds(bound)?,
+                Measure::Time(..) => nanoseconds(bound)?,
                 Measure::Rate | Measure::Wrong | Measure::Right => decimal(bound)?,
             },
             measure,
@@ -83,23 +84,26 @@ impl FromStr for Measure {
             name.strip_prefix(row)
                 .is_some_and(|rest| rest.starts_with('.'))
         });
-        let quantile = row.map_or(name, |row| &name[row.len() + 1..]);
-        let at = quantile_at(quantile)
-            .ok_or("no such measure: p50, p99.9, max, rate, wrong, right, or as in echo.p50")?;
-        Ok(Self::Quantile(row.unwrap_or("total").to_owned(), at))
+        let column = row.map_or(name, |row| &name[row.len() + 1..]);
+        let figure = figure(column).ok_or(
+            "no such measure: p50, p99.9, min, mean, max, rate, wrong, right, or as in echo.p50",
+        )?;
+        Ok(Self::Time(row.unwrap_or("total").to_owned(), figure))
     }
 }
 
-/// The quantile of a name: any percentile such as `p50` or `p99.9`; the names of the JSON fields,
-/// such as `p999`; or `max`.
-fn quantile_at(name: &str) -> Option<f64> {
-    if let Some((_, _, at)) = QUANTILES.iter().find(|(known, _, _)| *known == name) {
-        return Some(*at);
+/// The figure with a name: a name of the JSON fields, such as `mean` or `p999`; or any percentile,
+/// such as `p75` or `p99.9`.
+fn figure(name: &str) -> Option<Figure> {
+    if let Some((_, _, figure)) = FIGURES.iter().find(|(known, _, _)| *known == name) {
+        return Some(*figure);
     }
     let percent = name.strip_prefix('p')?;
     let has_unit = percent.ends_with(|c: char| !c.is_ascii_digit());
     let percent = decimal(percent).ok().filter(|_| !has_unit)?;
-    (0.0..=100.0).contains(&percent).then_some(percent / 100.0)
+    (0.0..=100.0)
+        .contains(&percent)
+        .then_some(Figure::Quantile(percent / 100.0))
 }
 
 fn nanoseconds(text: &str) -> Result<f64, String> {
@@ -107,11 +111,11 @@ fn nanoseconds(text: &str) -> Result<f64, String> {
 }
 
 impl Condition {
-    /// One line if the condition holds. A quantile without any measurement fails every condition.
+    /// One line if the condition holds. A time without any measurement fails every condition.
     #[must_use]
     pub fn complaint(&self, report: &Report<'_>) -> Option<String> {
         let (value, shown) = match &self.measure {
-            Measure::Quantile(key, at) => {
+            Measure::Time(key, figure) => {
                 let rows = report.latencies();
                 let row = rows
                     .iter()
@@ -119,7 +123,7 @@ impl Condition {
                 let Some(row) = row else {
                     return Some(format!("{}: nothing was measured", self.text));
                 };
-                let ns = row.histogram.value_at_quantile(*at);
+                let ns = figure.of(row.histogram);
                 (ns as f64, Time(ns).to_string())
             }
             Measure::Rate => number_and_text(report.throughput()),
@@ -199,6 +203,10 @@ mod tests {
         check("p99 < 50ms", false);
         check("p95>94ms", true);
         check("p95>96ms", false);
+        check("min<=1ms", true);
+        check("mean>50ms", true);
+        check("mean>51ms", false);
+        check("echo.mean>2ms", false);
         check("p99.9 > 99ms", true);
         check("p999>99ms", true);
         check("total.p50>40ms", true);

@@ -7,7 +7,8 @@ use hdrhistogram::Histogram;
 
 use super::Report;
 use super::chart::{Axis, Chart};
-use super::latency::{Latency, QUANTILES, Time, buckets};
+use super::latency::{Bucket, FIGURES, Latency, buckets};
+use super::quantity::Time;
 use crate::load::machine::record::Point;
 use crate::load::machine::schedule::Stage;
 use crate::program::escape::escape;
@@ -137,7 +138,7 @@ fn wrongs(page: &mut String, report: &Report<'_>) {
 
 fn table(page: &mut String, rows: &[Latency<'_>]) {
     page.push_str("<h2>Latency</h2>\n<div class=\"wide\"><table><tr><th>");
-    for (_, heading, _) in QUANTILES {
+    for (_, heading, _) in FIGURES {
         let _ = write!(page, "<th>{heading}");
     }
     page.push_str("<th>count\n");
@@ -146,8 +147,8 @@ fn table(page: &mut String, rows: &[Latency<'_>]) {
     } in rows
     {
         let _ = write!(page, "<tr><td>{name}");
-        for (_, _, at) in QUANTILES {
-            let _ = write!(page, "<td>{}", Time(histogram.value_at_quantile(at)));
+        for (_, _, figure) in FIGURES {
+            let _ = write!(page, "<td>{}", figure.time(histogram));
         }
         let _ = writeln!(page, "<td>{}", Count(histogram.len()));
     }
@@ -223,21 +224,21 @@ fn distributions(page: &mut String, rows: &[Latency<'_>]) {
     }
     let x = times(&rows.iter().collect::<Vec<_>>());
     for row in rows {
-        let buckets = buckets(row.histogram);
-        let most = buckets.iter().map(|(_, count)| *count).max().unwrap_or(1);
+        let buckets = buckets(row.histogram, 60);
+        let most = buckets.iter().map(|bucket| bucket.count).max().unwrap_or(1);
         let y = Axis::until(most as f64, |_| String::new());
         let y = y.labelled(vec![
             (0.0, "0".into()),
             (most as f64, Count(most).to_string()),
         ]);
         let mut chart = Chart::new(row.name, &x, &y, 64.0);
-        for (end, count) in buckets {
-            let ends = (end as f64 / std::f64::consts::SQRT_2, end as f64);
+        for Bucket { start, end, count } in buckets {
+            let ends = (start, end);
             chart.bar(
                 class(row),
                 ends,
                 count as f64,
-                &format!("up to {}: {count}", Time(end)),
+                &format!("up to {}: {count}", Time(end as u64)),
             );
         }
         for (quantile, at) in [("p50", 0.5), ("p99", 0.99)] {

@@ -3,7 +3,7 @@
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
 
-use super::latency::{Latency, QUANTILES};
+use super::latency::{FIGURES, Figure, Latency};
 use super::{Report, VERSION};
 use crate::load::machine::exchange::Fault;
 
@@ -15,8 +15,8 @@ impl Report<'_> {
         let counted = |(fault, count): (&Fault, &u64)| (fault.to_string(), json!(count));
         let wrong: Map<String, Value> = record.wrong.iter().map(counted).collect();
         let rows = self.latencies();
-        let quantiled = |row: &Latency<'_>| (row.key.to_owned(), quantiles(row.histogram));
-        let latency: Map<String, Value> = rows.iter().map(quantiled).collect();
+        let keyed = |row: &Latency<'_>| (row.key.to_owned(), figures(row.histogram));
+        let latency: Map<String, Value> = rows.iter().map(keyed).collect();
         let waited = record.waited.iter();
         let waited: Map<String, Value> = waited
             .map(|(shortage, waited)| (shortage.name().to_owned(), json!(waited.as_secs_f64())))
@@ -50,15 +50,15 @@ impl Report<'_> {
     }
 }
 
-/// The quantiles in microseconds, and the count. A quantile is null if nothing was measured.
-fn quantiles(histogram: &Histogram<u64>) -> Value {
-    let quantile = |(name, _, at): (&str, &str, f64)| {
-        let ns = (!histogram.is_empty()).then(|| histogram.value_at_quantile(at));
+/// The figures in microseconds, and the count. A figure is null if nothing was measured.
+fn figures(histogram: &Histogram<u64>) -> Value {
+    let named = |(name, _, figure): (&str, &str, Figure)| {
+        let ns = (!histogram.is_empty()).then(|| figure.of(histogram));
         (name.to_owned(), json!(ns.map(micros)))
     };
-    let mut quantiles: Map<_, _> = QUANTILES.map(quantile).into_iter().collect();
-    quantiles.insert("count".into(), json!(histogram.len()));
-    quantiles.into()
+    let mut figures: Map<_, _> = FIGURES.map(named).into_iter().collect();
+    figures.insert("count".into(), json!(histogram.len()));
+    figures.into()
 }
 
 fn micros(ns: u64) -> f64 {

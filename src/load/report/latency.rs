@@ -1,8 +1,8 @@
-//! Latencies: the rows of every table, their quantiles and buckets, and how a time is written.
-
-use std::fmt;
+//! Latencies: the rows and the columns of every table, and the buckets of every distribution.
 
 use hdrhistogram::Histogram;
+
+use super::quantity::Time;
 
 /// One row of the table of latencies.
 pub(crate) struct Latency<'a> {
@@ -13,84 +13,123 @@ pub(crate) struct Latency<'a> {
     pub(crate) histogram: &'a Histogram<u64>,
 }
 
-/// The quantiles of every table: the name of the JSON field, the heading, and the quantile.
-pub(crate) const QUANTILES: [(&str, &str, f64); 5] = [
-    ("p50", "p50", 0.5),
-    ("p90", "p90", 0.9),
-    ("p99", "p99", 0.99),
-    ("p999", "p99.9", 0.999),
-    ("max", "max", 1.0),
+/// A figure that sums up one row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Figure {
+    Min,
+    Mean,
+    Quantile(f64),
+}
+
+/// The columns of every table: the name of the JSON field, the heading, and the figure.
+pub(crate) const FIGURES: [(&str, &str, Figure); 8] = [
+    ("min", "min", Figure::Min),
+    ("mean", "mean", Figure::Mean),
+    ("p50", "p50", Figure::Quantile(0.5)),
+    ("p90", "p90", Figure::Quantile(0.9)),
+    ("p95", "p95", Figure::Quantile(0.95)),
+    ("p99", "p99", Figure::Quantile(0.99)),
+    ("p999", "p99.9", Figure::Quantile(0.999)),
+    ("max", "max", Figure::Quantile(1.0)),
 ];
 
-/// The upper end and the count of each bucket, in order. The ends grow by the square root of two.
-/// The last bucket contains the maximum.
-pub(crate) fn buckets(histogram: &Histogram<u64>) -> Vec<(u64, u64)> {
-    let mut buckets = vec![];
-    if histogram.is_empty() {
-        return buckets;
-    }
-    let (least, most) = (histogram.min().max(1), histogram.max());
-    let mut step = (least as f64).log2() * 2.0;
-    let mut counted = 0;
-    loop {
-        step = step.floor() + 1.0;
-        let end = (step / 2.0).exp2() as u64;
-        let count = histogram.count_between(0, end) - counted;
-        counted += count;
-        buckets.push((end, count));
-        if end >= most {
-            return buckets;
+impl Figure {
+    /// The figure in nanoseconds; zero if nothing was measured.
+    pub(crate) fn of(self, histogram: &Histogram<u64>) -> u64 {
+        match self {
+            Self::Min => histogram.min(),
+            Self::Mean => histogram.mean().round() as u64,
+            Self::Quantile(at) => histogram.value_at_quantile(at),
         }
+    }
+
+    /// The same with its unit.
+    pub(crate) fn time(self, histogram: &Histogram<u64>) -> Time {
+        Time(self.of(histogram))
     }
 }
 
-/// A time in nanoseconds. It is written with three digits and a unit.
-pub(crate) struct Time(pub(crate) u64);
+/// How many of the recorded times lie between two ends, in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Bucket {
+    pub(crate) start: f64,
+    pub(crate) end: f64,
+    pub(crate) count: u64,
+}
 
-impl fmt::Display for Time {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ns = self.0 as f64;
-        let (value, unit) = match self.0 {
-            0..1_000 => (ns, "ns"),
-            1_000..1_000_000 => (ns / 1e3, "µs"),
-            1_000_000..1_000_000_000 => (ns / 1e6, "ms"),
-            _ => (ns / 1e9, "s"),
-        };
-        let digits = match value {
-            100.0.. => 0,
-            10.0.. => 1,
-            _ => 2,
-        };
-        write!(f, "{value:.digits$} {unit}")
+/// At most this many buckets divide a doubling. Finer ones would show the precision of the histogram
+/// and not that of the run.
+const FINEST: f64 = 16.0;
+
+/// The distribution from its least to its largest time, in order, in `most` buckets or in fewer if
+/// they would be too fine. They are equally wide on a logarithmic scale.
+pub(crate) fn buckets(histogram: &Histogram<u64>, most: usize) -> Vec<Bucket> {
+    if histogram.is_empty() {
+        return vec![];
     }
+    let log = |ns: u64| (ns.max(1) as f64).log2();
+    let start = log(histogram.min());
+    let doublings = log(histogram.max()) - start;
+    let number = (doublings * FINEST).ceil().clamp(1.0, most.max(1) as f64);
+    let width = (doublings / number).max(1.0 / FINEST);
+    let end = |i: usize| (start + width * i as f64).exp2();
+    let bucket = |i| Bucket {
+        start: end(i),
+        end: end(i + 1),
+        count: 0,
+    };
+    let last = number as usize - 1;
+    let mut buckets: Vec<Bucket> = (0..=last).map(bucket).collect();
+    for recorded in histogram.iter_recorded() {
+        let place = (log(recorded.value_iterated_to()) - start) / width;
+        buckets[(place as usize).min(last)].count += recorded.count_at_value();
+    }
+    buckets
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn times_have_three_digits_and_a_unit() {
-        let check = |ns, text: &str| assert_eq!(Time(ns).to_string(), text);
-        check(0, "0.00 ns");
-        check(999, "999 ns");
-        check(1_000, "1.00 µs");
-        check(12_345, "12.3 µs");
-        check(999_000_000, "999 ms");
-        check(61_000_000_000, "61.0 s");
-    }
-
+    /// However many buckets there may be, each value is in one of them, and they leave no gap.
     #[test]
     fn buckets_hold_everything_once() {
         let mut histogram = Histogram::new(3).unwrap();
-        let values = [1_u64, 5, 17, 17, 900, 1_000_000];
-        values
+        let values = [0_u64, 1, 5, 17, 17, 900, 1_000_000, 1 << 40];
+        for (recorded, value) in (1..).zip(values) {
+            histogram.record(value).unwrap();
+            for most in [0, 1, 2, 3, 8, 20, 45, 1000] {
+                let buckets = buckets(&histogram, most);
+                assert!(buckets.len() <= most.max(1), "{most}: {buckets:?}");
+                let total: u64 = buckets.iter().map(|bucket| bucket.count).sum();
+                assert_eq!(total, recorded, "{buckets:?}");
+                assert!(buckets.windows(2).all(|pair| pair[0].end == pair[1].start));
+                assert!(buckets[0].start <= 1.0, "{buckets:?}");
+                assert!(buckets.last().unwrap().end > value as f64 * 0.999);
+            }
+        }
+        assert_eq!(buckets(&Histogram::new(3).unwrap(), 20), []);
+    }
+
+    #[test]
+    fn buckets_are_as_fine_as_fits() {
+        let mut histogram = Histogram::new(3).unwrap();
+        for us in 1_000..=8_000 {
+            histogram.record(us * 1_000).unwrap();
+        }
+        let check = |most, expected| assert_eq!(buckets(&histogram, most).len(), expected);
+        check(1, 1);
+        check(3, 3);
+        check(20, 20);
+        check(1000, 49); // 16 for each doubling
+
+        // 1 to 2 ms, 2 to 4 and 4 to 8, to the precision of the histogram.
+        let counts: Vec<u64> = buckets(&histogram, 3)
             .iter()
-            .for_each(|value| histogram.saturating_record(*value));
-        let buckets = buckets(&histogram);
-        let total: u64 = buckets.iter().map(|(_, count)| count).sum();
-        assert_eq!(total, values.len() as u64, "{buckets:?}");
-        assert!(buckets.is_sorted_by(|(a, _), (b, _)| a <= b));
-        assert!(buckets.last().unwrap().0 >= histogram.max());
+            .map(|bucket| bucket.count)
+            .collect();
+        for (count, expected) in counts.iter().zip([1000, 2000, 4001_u64]) {
+            assert!(count.abs_diff(expected) <= 4, "{counts:?}");
+        }
     }
 }

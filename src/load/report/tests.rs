@@ -43,8 +43,8 @@ fn every_quantile_is_in_its_field() {
         let us = json["latency_us"][row][field].as_f64().unwrap();
         (us / 1e3).round() as u64
     };
-    let fields = ["p50", "p90", "p99", "p999", "max"];
-    let near = |row: &str, expected: [u64; 5]| {
+    let fields = ["min", "mean", "p50", "p90", "p95", "p99", "p999", "max"];
+    let near = |row: &str, expected: [u64; 8]| {
         for (field, expected) in fields.into_iter().zip(expected) {
             let found = ms(row, field);
             assert!(
@@ -53,14 +53,14 @@ fn every_quantile_is_in_its_field() {
             );
         }
     };
-    near("echo", [500, 900, 990, 999, 1000]);
-    near("total_raw", [500, 900, 990, 999, 1000]);
-    near("total", [1500, 1900, 1990, 1999, 2000]);
-    near("held_echo", [9000; 5]);
-    assert!(
-        json["latency_us"]["connect"]["p50"].is_null(),
-        "nothing was measured"
-    );
+    near("echo", [1, 500, 500, 900, 950, 990, 999, 1000]);
+    near("total_raw", [1, 500, 500, 900, 950, 990, 999, 1000]);
+    near("total", [1001, 1500, 1500, 1900, 1950, 1990, 1999, 2000]);
+    near("held_echo", [9000; 8]);
+    for field in fields {
+        let figure = &json["latency_us"]["connect"][field];
+        assert!(figure.is_null(), "nothing was measured: {field}");
+    }
     assert_eq!(json["latency_us"]["connect"]["count"], 0);
     assert_eq!(
         json["rate"], 250.0,
@@ -106,4 +106,33 @@ fn what_is_behind_is_said() {
     assert!(said(&record).starts_with("fell behind: 3 exchanges that were due were never"));
     record.waited.insert(Shortage::Port, Duration::from_secs(2));
     assert!(said(&record).ends_with("opened for 2.00 s: no local port was left; see --source"));
+}
+
+#[test]
+fn the_text_fits_the_terminal() {
+    let record = record();
+    let report = report(&record);
+    let bars = |text: &str| text.lines().filter(|line| line.contains('≤')).count();
+    assert_eq!(bars(&report.to_string()), 16, "at most 20 in a file");
+    for (rows, expected) in [(26, 10), (24, 8), (31, 15), (32, 16), (50, 16), (10, 6)] {
+        let text = report.for_terminal(Some((rows, 100)));
+        assert_eq!(bars(&text), expected, "{rows} rows: {text}");
+        let widest = text.lines().map(|line| line.chars().count()).max().unwrap();
+        assert!((80..=100).contains(&widest), "{widest}: {text}");
+        assert!(
+            rows == 10 || text.lines().count() + 3 <= rows.into(),
+            "{text}"
+        );
+    }
+    // On 50 columns most of its lines take two rows.
+    assert_eq!(bars(&report.for_terminal(Some((29, 50)))), 6);
+}
+
+#[test]
+fn bytes_are_said_with_their_speed() {
+    let mut record = record();
+    record.bytes = [2_500_000, 2_515_000];
+    let text = report(&record).to_string();
+    let line = text.lines().nth(2).unwrap();
+    assert_eq!(line, "sent 2.50 MB, 250 kB/s; received 2.52 MB, 252 kB/s");
 }

@@ -1,71 +1,118 @@
-//! The report as text, for a terminal.
+//! The report as text, for a terminal. It has no colour, so that it reads the same in a terminal, in
+//! a file and in a mail, and needs no option for it.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use hdrhistogram::Histogram;
 
 use super::Report;
-use super::latency::{Latency, QUANTILES, Time, buckets};
+use super::latency::{Bucket, FIGURES, Latency, buckets};
+use super::quantity::{Bytes, Time};
 use crate::program::escape::escape;
+
+/// The bars of a distribution that goes to a file or to another program.
+const BARS: usize = 20;
+
+/// A small terminal scrolls rather than that a distribution has fewer bars.
+const LEAST_BARS: usize = 6;
+
+/// A terminal has these lines beside the report: the command, what it says before the run, and the
+/// next prompt.
+const OTHER_LINES: usize = 3;
 
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text(None)?)
+    }
+}
+
+impl Report<'_> {
+    /// The report for a terminal of so many rows and columns: its distribution fills what is left.
+    #[must_use]
+    pub fn for_terminal(&self, size: Option<(u16, u16)>) -> String {
+        self.text(size).unwrap_or_default() // a String takes everything
+    }
+
+    fn text(&self, size: Option<(u16, u16)>) -> Result<String, fmt::Error> {
+        let mut rows = self.latencies();
+        rows.retain(|row| !row.histogram.is_empty());
+        let mut text = String::new();
+        self.summary(&mut text)?;
+        self.table(&mut text, &rows)?;
+        let shown = rows.iter().find(|row| row.key == "total");
+        if let Some(row) = shown.or(rows.iter().find(|row| row.key == "held_echo")) {
+            writeln!(text, "\nexchanges by {} time", row.name)?;
+            let bars = size.map_or(BARS, |size| rows_left(&text, size));
+            write!(text, "{}", Bars(row.histogram, bars))?;
+        }
+        Ok(text)
+    }
+
+    fn summary(&self, text: &mut String) -> fmt::Result {
         let record = self.record;
         let (done, seconds) = (record.right + record.wrongs(), self.elapsed.as_secs_f64());
         let (right, wrong, rate) = (record.right, record.wrongs(), self.throughput());
         if let Some(cut_short) = self.cut_short() {
-            writeln!(f, "{}", escape(&cut_short))?;
+            writeln!(text, "{}", escape(&cut_short))?;
         }
         writeln!(
-            f,
+            text,
             "{done} exchanges in {seconds:.2} s, {rate:.0} a second: {right} right, {wrong} wrong"
         )?;
         writeln!(
-            f,
+            text,
             "{} connections opened, {} at once at most, {} held, {} given up; seed {}",
             record.opened, record.most_open, record.held, record.given_up, self.seed
         )?;
+        let [sent, received] = record.bytes.map(|bytes| bytes as f64);
+        let [out, back] = [sent, received].map(|bytes| Bytes(bytes / seconds.max(1e-9)));
+        let [sent, received] = [sent, received].map(Bytes);
+        writeln!(text, "sent {sent}, {out}/s; received {received}, {back}/s")?;
         for remark in self.remarks() {
-            writeln!(f, "{remark}")?;
+            writeln!(text, "{remark}")?;
         }
         for (fault, count) in &record.wrong {
-            writeln!(f, "  {count} {fault}")?;
+            writeln!(text, "  {count} {fault}")?;
         }
         for described in &record.described {
-            writeln!(f, "  {}", escape(described))?;
+            writeln!(text, "  {}", escape(described))?;
         }
-        let mut rows = self.latencies();
-        rows.retain(|row| !row.histogram.is_empty());
+        Ok(())
+    }
+
+    fn table(&self, text: &mut String, rows: &[Latency<'_>]) -> fmt::Result {
         if rows.is_empty() {
             return Ok(());
         }
-        write!(f, "\n{}", Table(&rows))?;
+        write!(text, "\n{}", Table(rows))?;
         if self.rate.is_some() {
             writeln!(
-                f,
+                text,
                 "total counts from when an exchange was meant to begin, raw from when it did"
             )?;
         }
-        let shown = rows.iter().find(|row| row.key == "total");
-        let shown = shown.or(rows.iter().find(|row| row.key == "held_echo"));
-        shown.map_or(Ok(()), |row| {
-            write!(
-                f,
-                "\nexchanges by {} time\n{}",
-                row.name,
-                Bars(row.histogram)
-            )
-        })
+        Ok(())
     }
 }
 
+/// The rows that a terminal has left below this text, whose long lines it wraps.
+fn rows_left(text: &str, (rows, columns): (u16, u16)) -> usize {
+    let columns = usize::from(columns.max(1));
+    let wrapped = |line: &str| line.chars().count().max(1).div_ceil(columns);
+    let taken: usize = text.lines().map(wrapped).sum();
+    usize::from(rows)
+        .saturating_sub(taken + OTHER_LINES)
+        .max(LEAST_BARS)
+}
+
+/// At most 100 columns wide.
 struct Table<'a>(&'a [Latency<'a>]);
 
 impl fmt::Display for Table<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:<15}", "")?;
-        for (_, heading, _) in QUANTILES {
-            write!(f, "{heading:>10}")?;
+        for (_, heading, _) in FIGURES {
+            write!(f, "{heading:>9}")?;
         }
         writeln!(f, "{:>10}", "count")?;
         for Latency {
@@ -73,9 +120,8 @@ impl fmt::Display for Table<'_> {
         } in self.0
         {
             write!(f, "{name:<15}")?;
-            for (_, _, at) in QUANTILES {
-                let time = Time(histogram.value_at_quantile(at)).to_string();
-                write!(f, "{time:>10}")?;
+            for (_, _, figure) in FIGURES {
+                write!(f, "{:>9}", figure.time(histogram).to_string())?;
             }
             writeln!(f, "{:>10}", histogram.len())?;
         }
@@ -83,15 +129,15 @@ impl fmt::Display for Table<'_> {
     }
 }
 
-/// A bar for each bucket, as long as its share of the largest.
-struct Bars<'a>(&'a Histogram<u64>);
+/// A bar for each of at most so many buckets, as long as its share of the largest.
+struct Bars<'a>(&'a Histogram<u64>, usize);
 
 impl fmt::Display for Bars<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const WIDTH: u64 = 50;
-        let buckets = buckets(self.0);
-        let most = buckets.iter().map(|(_, count)| *count).max().unwrap_or(0);
-        for (end, count) in buckets {
+        let buckets = buckets(self.0, self.1);
+        let most = buckets.iter().map(|bucket| bucket.count).max().unwrap_or(0);
+        for Bucket { end, count, .. } in buckets {
             // In eighths of a block and rounded up, so that the least count shows, too.
             let eighths = (count * WIDTH * 8).div_ceil(most.max(1));
             let mut bar = "█".repeat((eighths / 8) as usize);
@@ -100,7 +146,7 @@ impl fmt::Display for Bars<'_> {
                     .chars()
                     .nth((eighths % 8).wrapping_sub(1) as usize),
             );
-            writeln!(f, "{:>11} {bar} {count}", format!("≤ {}", Time(end)))?;
+            writeln!(f, "{:>11} {bar} {count}", format!("≤ {}", Time(end as u64)))?;
         }
         Ok(())
     }

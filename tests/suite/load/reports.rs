@@ -1,7 +1,7 @@
 //! What a run says in the end, where it says it, and with which exit code.
 
 use super::*;
-use crate::util::TempPath;
+use crate::util::{TempPath, have};
 
 #[test]
 fn a_check_is_silent_or_says_one_line() {
@@ -176,6 +176,23 @@ fn reports_go_where_they_are_asked_to() {
             assert!(!page.contains(tag), "{tag} in {page}");
         }
         assert_eq!(page.contains("http"), code == 3, "as text only: {page}");
+    }
+}
+
+/// The command, what it says before the run, the report and the next prompt fill the terminal.
+#[test]
+fn the_distribution_fills_the_terminal() {
+    if !have("script") {
+        return;
+    }
+    let (target, _received) = recorder();
+    for (rows, bars) in [(30, 15), (25, 10)] {
+        let session = format!("stty rows {rows} cols 100; {LOAD} -n 500 -c 4 {target} 2>/dev/null");
+        let mut script = Command::new("script");
+        let [stdout, _] = said(&output(script.args(["-qec", &session, "/dev/null"])));
+        let shown = stdout.lines().filter(|line| line.contains('≤')).count();
+        assert_eq!(shown, bars, "{stdout}");
+        assert_eq!(stdout.lines().count(), rows - 3, "{stdout}");
     }
 }
 

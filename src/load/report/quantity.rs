@@ -1,0 +1,71 @@
+//! How a time, a number of bytes and a count are written for people.
+
+use std::fmt;
+
+/// A time in nanoseconds. It is written with three digits and a unit.
+pub(crate) struct Time(pub(crate) u64);
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ns = self.0 as f64;
+        let (value, unit) = match self.0 {
+            0..1_000 => (ns, "ns"),
+            1_000..1_000_000 => (ns / 1e3, "µs"),
+            1_000_000..1_000_000_000 => (ns / 1e6, "ms"),
+            _ => (ns / 1e9, "s"),
+        };
+        three_digits(f, value, unit)
+    }
+}
+
+/// A number of bytes. It is written with three digits and a decimal unit, as network speeds are.
+pub(crate) struct Bytes(pub(crate) f64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.0;
+        match bytes {
+            ..1e3 => write!(f, "{bytes:.0} B"),
+            ..1e6 => three_digits(f, bytes / 1e3, "kB"),
+            ..1e9 => three_digits(f, bytes / 1e6, "MB"),
+            ..1e12 => three_digits(f, bytes / 1e9, "GB"),
+            _ => three_digits(f, bytes / 1e12, "TB"),
+        }
+    }
+}
+
+fn three_digits(f: &mut fmt::Formatter<'_>, value: f64, unit: &str) -> fmt::Result {
+    let digits = match value {
+        100.0.. => 0,
+        10.0.. => 1,
+        _ => 2,
+    };
+    write!(f, "{value:.digits$} {unit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_three_digits_and_a_unit() {
+        let check = |ns, text: &str| assert_eq!(Time(ns).to_string(), text);
+        check(0, "0.00 ns");
+        check(999, "999 ns");
+        check(1_000, "1.00 µs");
+        check(12_345, "12.3 µs");
+        check(999_000_000, "999 ms");
+        check(61_000_000_000, "61.0 s");
+    }
+
+    #[test]
+    fn bytes_have_a_decimal_unit() {
+        let check = |bytes, text: &str| assert_eq!(Bytes(bytes).to_string(), text);
+        check(0.0, "0 B");
+        check(999.0, "999 B");
+        check(1_006.0, "1.01 kB");
+        check(25_150_000.0, "25.1 MB");
+        check(2.5e9, "2.50 GB");
+        check(1e15, "1000 TB");
+    }
+}

@@ -8,6 +8,7 @@ mod latency;
 mod quantity;
 mod text;
 
+use std::ops::Range;
 use std::time::{Duration, SystemTime};
 
 use latency::Latency;
@@ -58,6 +59,11 @@ impl Report<'_> {
 
     /// How long the stage took, if the run reached it.
     fn stage(&self, stage: Stage) -> Option<Duration> {
+        self.stage_ends(stage).map(|ends| ends.end - ends.start)
+    }
+
+    /// When the stage began and when it ended, from the start of the run.
+    pub(crate) fn stage_ends(&self, stage: Stage) -> Option<Range<Duration>> {
         let mut stages = self
             .record
             .stages
@@ -65,7 +71,7 @@ impl Report<'_> {
             .skip_while(|(name, _)| *name != stage);
         let (_, start) = stages.next()?;
         let end = stages.next().map_or(self.elapsed, |(_, end)| *end);
-        Some(end.saturating_sub(*start))
+        Some(*start..end.max(*start))
     }
 
     /// The latencies: first those of the exchanges that were not held, then those of the held ones.

@@ -1,40 +1,52 @@
-//! Charts as SVG: two axes, with lines and bars between them. The page gives each class its colour.
+//! Charts as SVG between labels of HTML. The SVG is stretched to the width of the page and the
+//! labels are not, so a chart is as readable on a phone as on a desk.
 
 use std::fmt::Write;
 
-/// The drawing area, in pixels, and the margins for labels.
-const WIDTH: f64 = 620.0;
-const LEFT: f64 = 78.0;
-const RIGHT: f64 = 22.0;
-const ABOVE: f64 = 16.0;
-const BELOW: f64 = 24.0;
+use serde_json::{Value, json};
+
+use super::html::embedded;
+use super::quantity::Number;
+
+/// The coordinates of a drawing go from 0 to this, in both directions.
+const SIZE: f64 = 1000.0;
+
+/// Of two labels nearer than this share of the width, the second is left out on a phone.
+const NEAR: f64 = 0.19;
+
+/// Of two labels nearer than this, it is left out everywhere.
+const TOO_NEAR: f64 = 0.06;
 
 /// A range of values, with labels at round ones.
 #[derive(Clone, Debug)]
 pub(super) struct Axis {
-    low: f64,
-    high: f64,
+    pub(super) low: f64,
+    pub(super) high: f64,
     is_log: bool,
     ticks: Vec<(f64, String)>,
 }
 
 impl Axis {
-    /// From 0 to a round number beyond `most`.
-    pub(super) fn linear(most: f64, label: impl Fn(f64) -> String) -> Self {
-        let step = round_step(most / 4.0);
+    /// From 0 to a round number beyond `most`, in steps of at least `least_step`.
+    pub(super) fn linear(most: f64, least_step: f64, unit: &str) -> Self {
+        let step = round_step(most / 4.0).max(least_step);
         let steps = (most / step).ceil().max(1.0);
-        let ticks = (0..=steps as u32).map(|i| f64::from(i) * step);
+        let digits = -step.log10().floor().min(0.0) as usize;
+        let tick = |i| {
+            let at = f64::from(i) * step;
+            (at, format!("{}{unit}", Number(at, digits)))
+        };
         Self {
             low: 0.0,
             high: steps * step,
             is_log: false,
-            ticks: ticks.map(|at| (at, label(at))).collect(),
+            ticks: (0..=steps as u32).map(tick).collect(),
         }
     }
 
     /// From 0 to exactly `most`.
-    pub(super) fn until(most: f64, label: impl Fn(f64) -> String) -> Self {
-        let mut axis = Self::linear(most, label);
+    pub(super) fn until(most: f64, unit: &str) -> Self {
+        let mut axis = Self::linear(most, 0.0, unit);
         axis.high = most.max(f64::MIN_POSITIVE);
         axis.ticks.retain(|(at, _)| *at <= most);
         axis
@@ -58,17 +70,14 @@ impl Axis {
         Self { ticks, ..self }
     }
 
-    /// Where a value lies, from 0 to 1.
+    /// Where a value lies: from 0 to 1 if it is within the axis.
     fn place(&self, value: f64) -> f64 {
-        let scaled = |value: f64| {
-            if self.is_log {
-                value.max(1.0).log10()
-            } else {
-                value
-            }
+        let scaled = |value: f64| match self.is_log {
+            true => value.max(1.0).log10(),
+            false => value,
         };
         let (low, high) = (scaled(self.low), scaled(self.high));
-        ((scaled(value) - low) / (high - low)).clamp(0.0, 1.0)
+        (scaled(value) - low) / (high - low)
     }
 }
 
@@ -84,99 +93,175 @@ fn round_step(least: f64) -> f64 {
     digit.unwrap_or(10.0) * power
 }
 
-/// A chart that is being drawn.
-pub(super) struct Chart {
-    svg: String,
-    x: Axis,
-    y: Axis,
-    height: f64,
+/// The horizontal axis that the charts of a section share, and the places at which a reader can ask
+/// for their values.
+pub(super) struct Across {
+    pub(super) axis: Axis,
+    /// The places, in order, and how each is written.
+    pub(super) stops: Vec<(f64, String)>,
 }
 
-impl Chart {
+impl Across {
+    /// The section with its charts, and what its script needs to know.
+    pub(super) fn section(&self, heading: &str, charts: &[String]) -> String {
+        let places = self.stops.iter().map(|(at, _)| self.axis.place(*at));
+        let places: Vec<f64> = places.map(|place| (place * 1e4).round() / 1e4).collect();
+        let labels: Vec<&String> = self.stops.iter().map(|(_, label)| label).collect();
+        let stops = embedded(&json!({ "places": places, "labels": labels }));
+        format!(
+            "<section>\n<h2>{heading}</h2>\n{}\
+             <script type=\"application/json\" class=\"stops\">{stops}</script>\n</section>\n",
+            charts.concat()
+        )
+    }
+}
+
+/// A chart that is being drawn.
+pub(super) struct Chart<'a> {
+    about: &'a str,
+    across: &'a Across,
+    y: Axis,
+    keys: String,
+    svg: String,
+    labels: String,
+    note: String,
+    /// How the values of each series are written.
+    values: Vec<Value>,
+}
+
+impl<'a> Chart<'a> {
     /// An empty chart, with the lines and labels of its axes. Screen readers read `about`.
-    pub(super) fn new(about: &str, x: &Axis, y: &Axis, height: f64) -> Self {
-        let (width, all) = (LEFT + WIDTH + RIGHT, ABOVE + height + BELOW);
+    pub(super) fn new(about: &'a str, across: &'a Across, y: Axis) -> Self {
         let mut chart = Self {
-            svg: format!(
-                "<svg viewBox=\"0 0 {width} {all}\" role=\"img\" aria-label=\"{about}\">\n"
-            ),
-            x: x.clone(),
-            y: y.clone(),
-            height,
+            about,
+            across,
+            y,
+            keys: String::new(),
+            svg: String::new(),
+            labels: String::new(),
+            note: String::new(),
+            values: vec![],
         };
-        for (at, label) in &y.ticks {
-            let at = chart.y(*at);
-            let right = LEFT + WIDTH;
-            let _ = writeln!(
-                chart.svg,
-                "<path class=\"grid\" d=\"M{LEFT} {at:.1}H{right}\"/>\
-                 <text class=\"end\" x=\"{:.1}\" y=\"{:.1}\">{label}</text>",
-                LEFT - 8.0,
-                at + 4.0
-            );
-        }
-        let below = ABOVE + height;
-        for (at, label) in &x.ticks {
-            let at = chart.x(*at);
-            let _ = writeln!(
-                chart.svg,
-                "<path class=\"grid\" d=\"M{at:.1} {ABOVE}V{:.1}\"/>\
-                 <text class=\"middle\" x=\"{at:.1}\" y=\"{:.1}\">{label}</text>",
-                below + 4.0,
-                below + 18.0
-            );
-        }
+        chart.grid();
         chart
     }
 
+    fn grid(&mut self) {
+        for (at, label) in &self.y.ticks {
+            let (at, from_top) = (self.y(*at), 1.0 - self.y.place(*at));
+            let _ = write!(self.svg, "<path class=\"grid\" d=\"M0 {at:.1}H{SIZE}\"/>");
+            let _ = write!(
+                self.labels,
+                "<span class=\"y\" style=\"top:{:.2}%\">{label}</span>",
+                from_top * 100.0
+            );
+        }
+        let mut last = f64::NEG_INFINITY;
+        for (at, label) in &self.across.axis.ticks {
+            let (at, place) = (self.x(*at), self.across.axis.place(*at));
+            let _ = write!(self.svg, "<path class=\"grid\" d=\"M{at:.1} 0V{SIZE}\"/>");
+            if place - last < TOO_NEAR {
+                continue;
+            }
+            let class = if place - last < NEAR { "x wide" } else { "x" };
+            let _ = write!(
+                self.labels,
+                "<span class=\"{class}\" style=\"left:{:.2}%\">{label}</span>",
+                place * 100.0
+            );
+            if class == "x" {
+                last = place;
+            }
+        }
+    }
+
     fn x(&self, value: f64) -> f64 {
-        LEFT + WIDTH * self.x.place(value)
+        SIZE * self.across.axis.place(value)
     }
 
     fn y(&self, value: f64) -> f64 {
-        ABOVE + self.height * (1.0 - self.y.place(value))
+        SIZE * (1.0 - self.y.place(value))
     }
 
-    /// A line through these points.
-    pub(super) fn line(&mut self, class: &str, points: impl IntoIterator<Item = (f64, f64)>) {
+    /// A line with a value for each stop.
+    pub(super) fn line(&mut self, class: &str, name: &str, series: &[(f64, String)]) {
         let mut path = String::new();
-        for (x, y) in points {
+        for ((x, _), (y, _)) in self.across.stops.iter().zip(series) {
             let command = if path.is_empty() { 'M' } else { 'L' };
-            let _ = write!(path, "{command}{:.1} {:.1}", self.x(x), self.y(y));
+            let _ = write!(path, "{command}{:.1} {:.1}", self.x(*x), self.y(*y));
         }
-        let _ = writeln!(self.svg, "<path class=\"line {class}\" d=\"{path}\"/>");
+        let _ = write!(self.svg, "<path class=\"line {class}\" d=\"{path}\"/>");
+        self.series(class, name, series);
     }
 
-    /// A bar from one x to another. `about` is its tooltip.
-    pub(super) fn bar(&mut self, class: &str, ends: (f64, f64), y: f64, about: &str) {
-        let (left, right) = (self.x(ends.0), self.x(ends.1));
-        let (top, below) = (self.y(y), ABOVE + self.height);
-        let (width, height) = ((right - left - 1.0).max(1.0), below - top);
-        let _ = writeln!(
-            self.svg,
-            "<rect class=\"{class}\" x=\"{left:.1}\" y=\"{top:.1}\" width=\"{width:.1}\" \
-             height=\"{height:.1}\"><title>{about}</title></rect>"
+    /// A bar for each stop, between its ends.
+    pub(super) fn bars(
+        &mut self,
+        class: &str,
+        name: &str,
+        ends: &[(f64, f64)],
+        series: &[(f64, String)],
+    ) {
+        let mut path = String::new();
+        for ((left, right), (y, _)) in ends.iter().zip(series).filter(|(_, (y, _))| *y > 0.0) {
+            let (left, right) = (self.x(*left), self.x(*right));
+            // The least count shows, too.
+            let top = self.y(*y).min(SIZE - 15.0);
+            let _ = write!(path, "M{left:.1} {SIZE}V{top:.1}H{right:.1}V{SIZE}");
+        }
+        let _ = write!(self.svg, "<path class=\"bars {class}\" d=\"{path}\"/>");
+        self.series(class, name, series);
+    }
+
+    fn series(&mut self, class: &str, name: &str, series: &[(f64, String)]) {
+        let _ = write!(
+            self.keys,
+            "<span class=\"key {class}\">{name} <output></output></span>"
         );
+        self.values
+            .push(series.iter().map(|(_, text)| &**text).collect());
     }
 
-    /// A vertical line, with a label above it if it has one.
-    pub(super) fn mark(&mut self, x: f64, label: &str) {
-        let (at, below) = (self.x(x), ABOVE + self.height);
-        let (class, beside) = match self.x.place(x) {
-            0.9.. => ("note end", at - 3.0),
-            _ => ("note", at + 3.0),
-        };
-        let _ = writeln!(
-            self.svg,
-            "<path class=\"mark\" d=\"M{at:.1} {ABOVE}V{below:.1}\"/>\
-             <text class=\"{class}\" x=\"{beside:.1}\" y=\"{:.1}\">{label}</text>",
-            ABOVE - 4.0
-        );
+    /// A vertical line. The label, if there is one, is above it, to its left or to its right.
+    pub(super) fn mark(&mut self, at: f64, label: &str, is_left: bool) {
+        let place = self.across.axis.place(at);
+        let class = if is_left { "mark left" } else { "mark" };
+        if !label.is_empty() {
+            let _ = write!(
+                self.labels,
+                "<span class=\"{class}\" style=\"left:{:.2}%\">{label}</span>",
+                place * 100.0
+            );
+        }
+        let at = self.x(at);
+        let _ = write!(self.svg, "<path class=\"mark\" d=\"M{at:.1} 0V{SIZE}\"/>");
     }
 
-    pub(super) fn finish(mut self) -> String {
-        self.svg.push_str("</svg>\n");
-        self.svg
+    /// A line of text below the chart.
+    pub(super) fn note(&mut self, note: &str) {
+        self.note = format!("<p class=\"note\">{note}</p>\n");
+    }
+
+    /// The chart, with the class that says how high it is.
+    pub(super) fn finish(self, class: &str) -> String {
+        let Self {
+            about,
+            keys,
+            svg,
+            labels,
+            note,
+            values,
+            ..
+        } = self;
+        let values = embedded(&values.into());
+        format!(
+            "<figure class=\"{class}\">\n\
+             <figcaption>{keys}<output class=\"at\"></output></figcaption>\n\
+             <div class=\"plot\" role=\"img\" aria-label=\"{about}\">\n\
+             <svg viewBox=\"0 0 {SIZE} {SIZE}\" preserveAspectRatio=\"none\">{svg}</svg>\n\
+             {labels}</div>\n{note}\
+             <script type=\"application/json\" class=\"values\">{values}</script>\n</figure>\n"
+        )
     }
 }
 
@@ -184,43 +269,59 @@ impl Chart {
 mod tests {
     use super::*;
 
-    fn ticks(axis: &Axis) -> Vec<f64> {
-        axis.ticks.iter().map(|(at, _)| *at).collect()
+    fn ticks(axis: &Axis) -> Vec<&str> {
+        axis.ticks.iter().map(|(_, label)| &**label).collect()
     }
 
     #[test]
     fn axes_have_few_and_round_ticks() {
-        let label = |at: f64| at.to_string();
-        let linear = |most| ticks(&Axis::linear(most, label));
-        assert_eq!(linear(4.0), [0.0, 1.0, 2.0, 3.0, 4.0]);
-        assert_eq!(linear(26_170.0), [0.0, 10_000.0, 20_000.0, 30_000.0]);
-        assert_eq!(linear(0.0), [0.0, 1.0]);
-        assert_eq!(ticks(&Axis::until(10.4, label)), [0.0, 5.0, 10.0]);
-        assert_eq!(
-            ticks(&Axis::log(700.0, 12_000.0, label)),
-            [100.0, 1e3, 1e4, 1e5]
-        );
-        assert_eq!(ticks(&Axis::log(0.0, 0.0, label)), [1.0, 10.0]);
+        let check = |most: f64, least_step: f64, labels: &[&str]| {
+            assert_eq!(ticks(&Axis::linear(most, least_step, "")), labels);
+        };
+        check(4.0, 0.0, &["0", "1", "2", "3", "4"]);
+        check(26_170.0, 0.0, &["0", "10,000", "20,000", "30,000"]);
+        check(0.0, 0.0, &["0", "1"]);
+        check(1.0, 0.0, &["0.0", "0.5", "1.0"]);
+        check(1.0, 1.0, &["0", "1"]);
+        check(0.04, 0.0, &["0.00", "0.01", "0.02", "0.03", "0.04"]);
+        let seconds = Axis::until(0.45, " s");
+        assert_eq!(ticks(&seconds), ["0.0 s", "0.2 s", "0.4 s"]);
+        assert_eq!(ticks(&Axis::until(10.4, " s")), ["0 s", "5 s", "10 s"]);
+        let third = Axis::until(0.31, " s"); // 3 * 0.1 is 0.30000000000000004
+        assert_eq!(ticks(&third), ["0.0 s", "0.1 s", "0.2 s", "0.3 s"]);
+        let powers = |low, high| {
+            let axis = Axis::log(low, high, |at| at.to_string());
+            axis.ticks.iter().map(|(at, _)| *at).collect::<Vec<_>>()
+        };
+        assert_eq!(powers(700.0, 12_000.0), [100.0, 1e3, 1e4, 1e5]);
+        assert_eq!(powers(0.0, 0.0), [1.0, 10.0]);
     }
 
     #[test]
-    fn everything_lies_within() {
-        for axis in [
-            Axis::linear(7.0, |_| String::new()),
-            Axis::log(3.0, 900.0, |_| String::new()),
-        ] {
-            for value in [-1.0, 0.0, 3.0, 7.0, 1e12, f64::NAN] {
-                let place = axis.place(value);
-                assert!(
-                    value.is_nan() || (0.0..=1.0).contains(&place),
-                    "{value}: {place}"
-                );
-            }
-        }
+    fn values_have_their_places() {
         let axis = Axis::log(1.0, 100.0, |_| String::new());
-        assert_eq!(
-            [1.0, 10.0, 100.0].map(|value| axis.place(value)),
-            [0.0, 0.5, 1.0]
-        );
+        let places = [0.0, 1.0, 10.0, 100.0].map(|value| axis.place(value));
+        assert_eq!(places, [0.0, 0.0, 0.5, 1.0]);
+        let places = [0.0, 5.0, 10.0, 20.0].map(|value| Axis::until(10.0, "").place(value));
+        assert_eq!(places, [0.0, 0.5, 1.0, 2.0]);
+    }
+
+    /// On a phone there is no room for labels that are near to each other.
+    #[test]
+    fn labels_that_are_too_near_are_left_out() {
+        let ticks = [0.0, 0.1, 0.15, 0.2, 1.0].map(|at| (at, format!("at {at}")));
+        let across = Across {
+            axis: Axis::until(1.0, "").labelled(ticks.into()),
+            stops: vec![],
+        };
+        let chart = Chart::new("", &across, Axis::until(1.0, "")).finish("");
+        let labelled = |class: &str, at: f64| {
+            let left = at * 100.0;
+            chart.contains(&format!(
+                "<span class=\"{class}\" style=\"left:{left:.2}%\">at {at}<"
+            ))
+        };
+        assert!(labelled("x", 0.0) && labelled("x wide", 0.1), "{chart}");
+        assert!(labelled("x", 0.2) && labelled("x", 1.0), "{chart}");
     }
 }

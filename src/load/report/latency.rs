@@ -13,6 +13,13 @@ pub(crate) struct Latency<'a> {
     pub(crate) histogram: &'a Histogram<u64>,
 }
 
+impl Latency<'_> {
+    /// Whether it is of held connections.
+    pub(crate) fn is_held(&self) -> bool {
+        self.key.starts_with("held_")
+    }
+}
+
 /// A figure that sums up one row.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Figure {
@@ -57,34 +64,60 @@ pub(crate) struct Bucket {
     pub(crate) count: u64,
 }
 
-/// At most this many buckets divide a doubling. Finer ones would show the precision of the histogram
-/// and not that of the run.
+/// At most this many buckets divide a doubling. Finer ones would show the precision of the
+/// histogram and not that of the run.
 const FINEST: f64 = 16.0;
 
 /// The distribution from its least to its largest time, in order, in `most` buckets or in fewer if
-/// they would be too fine. They are equally wide on a logarithmic scale.
+/// they would be too fine.
 pub(crate) fn buckets(histogram: &Histogram<u64>, most: usize) -> Vec<Bucket> {
     if histogram.is_empty() {
         return vec![];
     }
-    let log = |ns: u64| (ns.max(1) as f64).log2();
-    let start = log(histogram.min());
-    let doublings = log(histogram.max()) - start;
-    let number = (doublings * FINEST).ceil().clamp(1.0, most.max(1) as f64);
-    let width = (doublings / number).max(1.0 / FINEST);
-    let end = |i: usize| (start + width * i as f64).exp2();
-    let bucket = |i| Bucket {
-        start: end(i),
-        end: end(i + 1),
-        count: 0,
-    };
-    let last = number as usize - 1;
-    let mut buckets: Vec<Bucket> = (0..=last).map(bucket).collect();
-    for recorded in histogram.iter_recorded() {
-        let place = (log(recorded.value_iterated_to()) - start) / width;
-        buckets[(place as usize).min(last)].count += recorded.count_at_value();
+    let [low, high] = [histogram.min(), histogram.max()].map(|ns| ns as f64);
+    let scale = Scale::new(low, high, most);
+    let counts = scale.counts(histogram);
+    let bucket = |((start, end), count)| Bucket { start, end, count };
+    scale.ends().zip(counts).map(bucket).collect()
+}
+
+/// Buckets that are equally wide on a logarithmic scale.
+pub(crate) struct Scale {
+    /// The lower end of the first bucket, and the width of each, in doublings of a nanosecond.
+    start: f64,
+    width: f64,
+    number: usize,
+}
+
+impl Scale {
+    /// From one time to another, in nanoseconds.
+    pub(crate) fn new(low: f64, high: f64, most: usize) -> Self {
+        let [start, end] = [low, high].map(|ns| ns.max(1.0).log2());
+        let number = ((end - start) * FINEST).ceil();
+        let number = number.clamp(1.0, most.max(1) as f64);
+        Self {
+            start,
+            width: ((end - start) / number).max(1.0 / FINEST),
+            number: number as usize,
+        }
     }
-    buckets
+
+    /// The lower and the upper end of each bucket, in nanoseconds.
+    pub(crate) fn ends(&self) -> impl Iterator<Item = (f64, f64)> {
+        let end = |i: usize| (self.start + self.width * i as f64).exp2();
+        (0..self.number).map(move |i| (end(i), end(i + 1)))
+    }
+
+    /// How many times are in each bucket. What is outside counts for the first or the last one.
+    pub(crate) fn counts(&self, histogram: &Histogram<u64>) -> Vec<u64> {
+        let mut counts = vec![0; self.number];
+        for recorded in histogram.iter_recorded() {
+            let ns = recorded.value_iterated_to().max(1) as f64;
+            let place = ((ns.log2() - self.start) / self.width) as usize;
+            counts[place.min(self.number - 1)] += recorded.count_at_value();
+        }
+        counts
+    }
 }
 
 #[cfg(test)]

@@ -34,6 +34,33 @@ impl fmt::Display for Bytes {
     }
 }
 
+/// A number with a comma between its thousands.
+pub(crate) struct Count(pub(crate) u64);
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0..1_000 => write!(f, "{}", self.0),
+            many => write!(f, "{},{:03}", Count(many / 1_000), many % 1_000),
+        }
+    }
+}
+
+/// A number that is not negative, with so many decimals and with commas.
+pub(crate) struct Number(pub(crate) f64, pub(crate) usize);
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(number, digits) = *self;
+        let text = format!("{number:.digits$}");
+        let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
+        match whole.parse() {
+            Ok(whole) => write!(f, "{}{rest}", Count(whole)),
+            Err(_) => f.write_str(&text), // of 2^64 and more
+        }
+    }
+}
+
 fn three_digits(f: &mut fmt::Formatter<'_>, value: f64, unit: &str) -> fmt::Result {
     let digits = match value {
         100.0.. => 0,
@@ -67,5 +94,17 @@ mod tests {
         check(25_150_000.0, "25.1 MB");
         check(2.5e9, "2.50 GB");
         check(1e15, "1000 TB");
+    }
+
+    #[test]
+    fn numbers_have_commas() {
+        let check = |number, digits, text: &str| {
+            assert_eq!(Number(number, digits).to_string(), text);
+        };
+        check(0.1 + 0.2, 1, "0.3");
+        check(999.6, 0, "1,000");
+        check(1_234_567.25, 2, "1,234,567.25");
+        check(1e20, 0, "100000000000000000000");
+        assert_eq!(Count(1_002_003).to_string(), "1,002,003");
     }
 }

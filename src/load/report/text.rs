@@ -1,5 +1,5 @@
-//! The report as text, for a terminal. It has no colour, so that it reads the same in a terminal, in
-//! a file and in a mail, and needs no option for it.
+//! The report as text, for a terminal. It has no colour, so that it reads the same in a terminal,
+//! in a file and in a mail, and needs no option for it.
 
 use std::fmt::{self, Write};
 

@@ -171,12 +171,39 @@ fn reports_go_where_they_are_asked_to() {
         assert!(page.contains("<svg ") && page.contains("</svg>"), "{page}");
         assert_eq!(page.contains("wrong_echo<td>20"), code == 3, "{page}");
         for tag in [
-            "<script", "<link", "<img", "@import", "url(", "src=\"", "href=",
+            "<script src",
+            "<link",
+            "<img",
+            "@import",
+            "url(",
+            "src=\"",
+            "href=",
+            "fetch(",
         ] {
             assert!(!page.contains(tag), "{tag} in {page}");
         }
-        assert_eq!(page.contains("http"), code == 3, "as text only: {page}");
+        assert_eq!(page.contains("http:"), code == 3, "as text only: {page}");
+        assert!(page.contains("content=\"default-src 'none'; "), "{page}");
     }
+}
+
+/// The copy of the report in the page is what --json says, whatever a target's name is.
+#[test]
+fn the_page_has_the_report_as_json() {
+    let file = TempPath::new("report.html");
+    let (right, _received) = recorder();
+    let odd = "unix:/nowhere/</script><script>alert(1)</script><!--";
+    let mut command = load("-n 4 --json --html", &[file.as_str(), &right, odd]);
+    let json = report(&output(&mut command));
+    let page = std::fs::read_to_string(&file.0).unwrap();
+    let (_, copy) = page
+        .split_once("<script type=\"application/json\" id=\"report\">")
+        .unwrap();
+    let (copy, _) = copy.split_once("</script>").unwrap();
+    let copy: Value = serde_json::from_str(copy).unwrap();
+    assert_eq!(copy, json);
+    assert_eq!(copy["targets"][1], odd);
+    assert!(!page.contains("<script>alert"), "{page}");
 }
 
 /// The command, what it says before the run, the report and the next prompt fill the terminal.

@@ -1,0 +1,177 @@
+use std::time::{Duration, SystemTime};
+
+use super::*;
+use crate::load::machine::exchange::{Fault, Phase};
+use crate::load::machine::record::{Point, Record};
+use crate::load::machine::schedule::Stage;
+
+fn report(record: &Record) -> Report<'_> {
+    Report {
+        record,
+        elapsed: record.course.points.last().unwrap().at,
+        began: SystemTime::UNIX_EPOCH,
+        line: "hello-load -r 100",
+        targets: vec!["127.0.0.1:8000".into()],
+        seed: 7,
+        rate: Some(100),
+        is_cut_short: false,
+        error: None,
+    }
+}
+
+/// 100 exchanges a second for 5 s, of 1 to 500 ms.
+fn record() -> Record {
+    let mut record = Record::new().unwrap();
+    for i in 1..=500 {
+        let took = Duration::from_millis(i);
+        record.right += 1;
+        record.phase(Phase::Echo, false, took);
+        record.whole(took, took);
+        run_on(&mut record, 10, 0);
+    }
+    let began = [(Stage::Ramp, 0), (Stage::Churn, 0), (Stage::Finish, 5)];
+    record.stages = began
+        .map(|(stage, s)| (stage, Duration::from_secs(s)))
+        .into();
+    record
+}
+
+/// So many milliseconds later there are so many more right exchanges.
+fn run_on(record: &mut Record, ms: u64, right: u64) {
+    record.right += right;
+    let last = record.course.points.last().unwrap().at;
+    record.course.points.push(Point {
+        at: last + Duration::from_millis(ms),
+        right: record.right,
+        wrong: 0,
+        open: 9,
+    });
+}
+
+/// What is between the first of one text and the next of the other.
+fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
+    let (_, rest) = text.split_once(start).unwrap();
+    rest.split_once(end).unwrap().0
+}
+
+fn rates(page: &str) -> &str {
+    between(page, "aria-label=\"exchanges a second\"", "</figure>")
+}
+
+/// The highest label of the rates.
+fn top(page: &str) -> &str {
+    let labels = rates(page).rmatches("<span class=\"y\"").count();
+    assert!(labels >= 3, "{labels}");
+    let label = rates(page).rsplit("<span class=\"y\"").next().unwrap();
+    between(label, ">", "<")
+}
+
+#[test]
+fn a_burst_does_not_flatten_the_rates() {
+    let mut record = record();
+    assert_eq!(top(&page(&report(&record))), "100", "a steady run");
+    assert!(!page(&report(&record)).contains("beyond the chart"));
+
+    // Held connections that finish all at once.
+    record.held = 2000;
+    for _ in 0..20 {
+        run_on(&mut record, 10, 100);
+    }
+    let held = page(&report(&record));
+    assert_eq!(top(&held), "100");
+    let note = "The highest rate is beyond the chart: 10,000 a second at 5.0";
+    assert!(held.contains(note), "{}", rates(&held));
+
+    // A stall in the middle, after which everything ends together.
+    record.stages[2].1 = Duration::from_secs(20);
+    for ms in [1000, 50] {
+        run_on(&mut record, ms, 100);
+    }
+    for _ in 0..500 {
+        run_on(&mut record, 10, 1);
+    }
+    assert_eq!(top(&page(&report(&record))), "150");
+}
+
+/// A run is over when its last exchange is, in the middle of an interval.
+#[test]
+fn the_last_interval_is_not_a_short_one() {
+    let mut record = record();
+    run_on(&mut record, 1, 2);
+    let page = page(&report(&record));
+    assert!(!page.contains("beyond the chart"), "{}", rates(&page));
+    assert_eq!(top(&page), "150");
+}
+
+#[test]
+fn every_row_has_a_curve_and_a_distribution() {
+    let record = record();
+    let page = page(&report(&record));
+    for class in ["echo", "total total_raw", "total"] {
+        for kind in ["line", "bars"] {
+            assert_eq!(page.matches(&format!("{kind} {class}\"")).count(), 1);
+        }
+    }
+}
+
+/// Where the charts of a section are asked for their values, each of them has one.
+#[test]
+fn every_series_has_a_value_at_each_stop() {
+    let mut record = record();
+    record.wrong.insert(Fault::NoEcho, 1);
+    let page = page(&report(&record));
+    let script = |text: &str, class: &str| -> Value {
+        let start = format!("<script type=\"application/json\" class=\"{class}\">");
+        serde_json::from_str(between(text, &start, "</script>")).unwrap()
+    };
+    let mut charts = 0;
+    for section in page.split("<section>").filter(|s| s.contains("<figure")) {
+        let stops = script(section, "stops");
+        let places = stops["places"].as_array().unwrap();
+        let within = |place: &Value| (0.0..=1.0).contains(&place.as_f64().unwrap());
+        assert!(places.iter().all(within), "{places:?}");
+        assert!(places.is_sorted_by(|a, b| a.as_f64() < b.as_f64()));
+        assert_eq!(stops["labels"].as_array().unwrap().len(), places.len());
+        for figure in section.split("<figure").skip(1) {
+            let values = script(figure, "values");
+            let series = values.as_array().unwrap();
+            assert_eq!(series.len(), figure.matches("class=\"key ").count());
+            for values in series {
+                assert_eq!(values.as_array().unwrap().len(), places.len());
+            }
+            charts += 1;
+        }
+    }
+    assert_eq!(charts, 1 + 2 + 3);
+}
+
+/// The text of no string can end the script element that has the report.
+#[test]
+fn the_page_has_the_report_as_json() {
+    let record = record();
+    let mut report = report(&record);
+    let line = "hello-load 'unix:/</script><!--<script>\u{202e}&'";
+    (report.line, report.targets) = (line, vec![line.into()]);
+    let page = page(&report);
+    let copy = between(&page, " id=\"report\">", "</script>");
+    assert!(!copy.contains(['<', '\u{202e}']), "{copy}");
+    let copy: Value = serde_json::from_str(copy).unwrap();
+    assert_eq!(copy, report.json());
+    assert_eq!(copy["command"], line);
+}
+
+#[test]
+fn the_verdict_is_that_of_the_run() {
+    let check = |record: &Record, verdict: &str| {
+        let page = page(&report(record));
+        assert_eq!(page.matches("<li><b").count(), 4, "tiles: {page}");
+        assert_eq!(between(&page, "<h1 class=\"", "</h1>"), verdict);
+    };
+    let mut record = record();
+    check(&record, "good\">All 500 right");
+    record.missed = 1234;
+    check(&record, "doubtful\">500 right, 1,234 missed");
+    record.wrong.insert(Fault::NoEcho, 1000);
+    check(&record, "bad\">1,000 of 1,500 wrong");
+    check(&Record::new().unwrap(), "doubtful\">Nothing exchanged");
+}

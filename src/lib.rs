@@ -55,7 +55,7 @@
 //! | `reactor/connection.rs` | one connection: its protocol, then the lingering close |
 //! | `reactor/deadlines.rs`, `gate.rs`, `stats.rs` | which connection is due, whether to accept, what became of all |
 //! | `reactor/system.rs`, `mod.rs`, `accept.rs`, `shutdown.rs` | the [`reactor`]: the turn, newcomers, the end |
-//! | `server/address.rs`, `limits.rs`, `queue.rs`, `listener.rs`, `sockets.rs` | the reactor's [`System`](reactor::System), made of real sockets |
+//! | `server/system/`, `address.rs`, `limits.rs`, `listener.rs`, `sockets.rs` | the reactor's [`System`](reactor::System), made of real sockets |
 //! | `server/config.rs`, `handle.rs`, `guest.rs`, `bind.rs`, `mod.rs` | the [`Server`]: the poll, and what embeds it |
 //!
 //! Beside it, `server` also has what makes a server at home: `activation` takes sockets from a service
@@ -79,9 +79,6 @@
         clippy::print_stdout
     )
 )]
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-compile_error!("hello-echo is written against Linux: epoll's edges and accept4");
 
 // The protocols in tests/protocols are written as a user's are, and the unit tests use them, too.
 #[cfg(test)]

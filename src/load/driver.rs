@@ -217,15 +217,15 @@ impl Load {
 
     /// How long the poll may sleep. The wakeup ends the sleep when the `next` connection is due.
     fn wait_until(&mut self, next: Option<Moment>) -> io::Result<Duration> {
-        let now = self.clock.now();
+        let (now, mut wakeup) = (self.clock.now(), None);
         if let Some(at) = next {
             if at <= now {
                 return Ok(Duration::ZERO);
             }
-            self.wakeup.set(at, now)?;
+            wakeup = self.wakeup.set(at, now)?;
         }
         let signals = self.signals.as_ref().and_then(Signals::alarm);
-        let due = [self.clients.deadline(), signals];
+        let due = [self.clients.deadline(), signals, wakeup];
         let due = due.into_iter().flatten().min();
         Ok(due.map_or(Duration::MAX, |at| now.until(at)))
     }

@@ -18,6 +18,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use super::escape::is_hidden;
 use crate::DROPPED_LOG_LINES;
+use crate::server::system;
 
 /// One of the standard streams, line by line. Lines without room are dropped.
 pub(crate) struct Lines {
@@ -151,9 +152,11 @@ impl AsRawFd for Stream {
 /// begin at its start, and it has room in any case.
 ///
 /// # Errors
-/// It is something else, or may not be opened: a terminal of another user, say, or there is no /proc.
+/// It is something else, or cannot be opened anew: a terminal of another user, say, or there is no /proc.
 fn open_anew(stream: &(impl AsRawFd + IsTerminal)) -> io::Result<File> {
-    let path = format!("/proc/self/fd/{}", stream.as_raw_fd());
+    let Some(path) = system::open_anew_at(stream.as_raw_fd()) else {
+        return Err(io::ErrorKind::Unsupported.into());
+    };
     if !stream.is_terminal() && !fs::metadata(&path)?.file_type().is_fifo() {
         return Err(io::ErrorKind::Unsupported.into());
     }

@@ -8,7 +8,7 @@ use log::{debug, warn};
 use super::calls::{Readiness, Reason};
 use super::connection::Connection;
 use super::deadlines::{Moment, Timer};
-use super::gate::{Verdict, judge};
+use super::gate::Verdict;
 use super::{Entry, Event, Full, LINGER, Reactor, System, listener};
 use crate::error::explain;
 use crate::protocol::Protocol;
@@ -46,7 +46,7 @@ impl<S: System, P: Protocol> Reactor<S, P> {
                     self.next_listener = (key + 1) % self.listeners;
                     self.admit(stream, &peer, now);
                 }
-                Err(e) => match judge(&e) {
+                Err(e) => match self.system.judge(&e) {
                     // Where others have the socket, too, one of them may have shut it down. TCP says
                     // so itself, with EINVAL, and a Unix socket for ever that nobody waits. From our own
                     // shutdown on it is no matter, and may be our doing.

@@ -22,6 +22,10 @@ pub trait Stream {
     fn half_close(&mut self) -> io::Result<()>;
     /// Whether a receive that came back short has emptied the queue, unless the event said otherwise.
     fn short_is_all(&self) -> bool;
+    /// Whether a half-close makes the system report what is unread, as epoll does.
+    fn half_close_reports(&self) -> bool {
+        true
+    }
 }
 
 /// How many calls on its socket a connection may make in one turn before the others have theirs. An
@@ -303,11 +307,11 @@ impl Calls {
         looks
     }
 
-    /// The kernel looks anew at a socket that is half-closed: a Unix one at once, a TCP one when our FIN
-    /// is acknowledged.
-    pub(super) fn half_closed(&mut self) {
+    /// Linux looks anew at a socket that is half-closed: a Unix one at once, a TCP one when our FIN is
+    /// acknowledged. Elsewhere a queue in doubt stays in doubt.
+    pub(super) fn half_closed(&mut self, stream: &impl Stream) {
         self.count += 1;
-        if self.queue == Queue::InDoubt {
+        if self.queue == Queue::InDoubt && stream.half_close_reports() {
             self.queue = Queue::Empty;
         }
     }

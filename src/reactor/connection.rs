@@ -3,14 +3,15 @@
 //!
 //! # Why no edge is lost
 //!
-//! mio reports a socket once when it *becomes* ready (`EPOLLET`). [`Connection::drive`] may
+//! mio reports a socket once when it *becomes* ready (`EPOLLET`, `EV_CLEAR`). [`Connection::drive`] may
 //! therefore stop only where another report is certain:
 //! - at `WouldBlock`: the kernel reports the socket when that changes;
 //! - after a receive that came back short of the buffer: the queue was empty then, so whatever comes
 //!   next makes a new edge (epoll(7), question 9). There are three exceptions. The event said that
-//!   more is here, a FIN or urgent data: then one more receive follows. The socket may carry passed
-//!   descriptors, which end a receive early ([`Stream::short_is_all`]): then it registers again. And
-//!   while lingering only `WouldBlock` counts, because our half-close makes the kernel look anew;
+//!   more is here, a FIN or urgent data: then one more receive follows. A receive may end early for
+//!   another reason, such as passed descriptors, or urgent data of which no event tells
+//!   ([`Stream::short_is_all`]): then it registers again. And while lingering only `WouldBlock` counts,
+//!   because our half-close makes the kernel look anew;
 //! - before its first receive, as long as no event has been seen: registering reports what is
 //!   already there;
 //! - anywhere else, if it says [`Stop::Register`]: registering again makes the kernel look at the
@@ -192,7 +193,7 @@ impl<S: Stream, P: Protocol> Connection<S, P> {
                 // No event asks for this, so it is never put off. No error of shutdown(2) goes away
                 // by trying again.
                 stream.half_close()?;
-                calls.half_closed();
+                calls.half_closed(stream);
                 if !*lingers {
                     return Err(Reason::Ended(end));
                 }

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use super::deadlines::Moment;
 
-/// What to do after an accept4 that brought no connection.
+/// What to do after an accept(2) that brought no connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub enum Verdict {
     /// The queue is empty: the next connection will make an edge.
     Drained,
     /// That one connection is lost: take the next.
@@ -23,32 +23,35 @@ pub(super) enum Verdict {
     Fatal,
 }
 
-/// Judges the error of an accept4, by errno: most of them have no stable [`io::ErrorKind`].
-pub(super) fn judge(error: &io::Error) -> Verdict {
-    if error.kind() == io::ErrorKind::WouldBlock {
-        return Verdict::Drained;
-    }
-    match error.raw_os_error() {
-        // A connection that is gone before it was taken; a firewall's no (EPERM); the errors that
-        // Linux reports for the new socket's network, "treat them like EAGAIN" (accept(2)).
-        Some(
-            libc::EINTR
-            | libc::ECONNABORTED
-            | libc::ECONNRESET
-            | libc::EPERM
-            | libc::EPROTO
-            | libc::ENETDOWN
-            | libc::ENETUNREACH
-            | libc::EHOSTDOWN
-            | libc::EHOSTUNREACH
-            | libc::ENOPROTOOPT
-            | libc::ENONET
-            | libc::EOPNOTSUPP
-            | libc::ETIMEDOUT,
-        ) => Verdict::Next,
-        Some(libc::EBADF | libc::ENOTSOCK | libc::EINVAL) => Verdict::Fatal,
-        // EMFILE, ENFILE, ENOBUFS, ENOMEM, and whatever a kernel to come may think of.
-        _ => Verdict::Pause,
+impl Verdict {
+    /// Judges the error of an accept(2), by errno: most of them have no stable [`io::ErrorKind`]. A
+    /// system may have its own opinion of some ([`System::judge`](super::System::judge)).
+    #[must_use]
+    pub fn of(error: &io::Error) -> Self {
+        if error.kind() == io::ErrorKind::WouldBlock {
+            return Self::Drained;
+        }
+        match error.raw_os_error() {
+            // A connection that is gone before it was taken; a firewall's no (EPERM); the errors that
+            // Linux reports for the new socket's network, "treat them like EAGAIN" (accept(2)).
+            Some(
+                libc::EINTR
+                | libc::ECONNABORTED
+                | libc::ECONNRESET
+                | libc::EPERM
+                | libc::EPROTO
+                | libc::ENETDOWN
+                | libc::ENETUNREACH
+                | libc::EHOSTDOWN
+                | libc::EHOSTUNREACH
+                | libc::ENOPROTOOPT
+                | libc::EOPNOTSUPP
+                | libc::ETIMEDOUT,
+            ) => Self::Next,
+            Some(libc::EBADF | libc::ENOTSOCK | libc::EINVAL) => Self::Fatal,
+            // EMFILE, ENFILE, ENOBUFS, ENOMEM, and whatever a kernel to come may think of.
+            _ => Self::Pause,
+        }
     }
 }
 
@@ -182,9 +185,9 @@ mod tests {
         ];
         for (errno, verdict) in named {
             let error = io::Error::from_raw_os_error(errno);
-            assert_eq!(judge(&error), verdict, "{error}");
+            assert_eq!(Verdict::of(&error), verdict, "{error}");
         }
-        let fatal = (1..4096).filter(|e| judge(&io::Error::from_raw_os_error(*e)) == Fatal);
+        let fatal = (1..4096).filter(|e| Verdict::of(&io::Error::from_raw_os_error(*e)) == Fatal);
         assert_eq!(fatal.count(), 3, "an unknown errno is survived");
     }
 

@@ -78,6 +78,7 @@ use shutdown::Shutdown;
 
 pub use calls::{SLICE, Stream};
 pub use deadlines::Moment;
+pub use gate::Verdict;
 pub use rules::{Full, Rules};
 pub use stats::{Bytes, Stats};
 pub use system::{Event, System};

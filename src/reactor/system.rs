@@ -8,6 +8,7 @@ use mio::Interest;
 
 use super::calls::Stream;
 use super::deadlines::Moment;
+use super::gate::Verdict;
 
 /// What the reactor decides over: real sockets, or invented ones. All of it returns at once.
 pub trait System {
@@ -20,6 +21,11 @@ pub trait System {
 
     /// Takes one connection off the listener's queue, as accept4(2).
     fn accept(&mut self, listener: &Self::Listener) -> io::Result<(Self::Stream, Self::Peer)>;
+
+    /// What an error of [`accept`](Self::accept) means. The default knows the errors that every Unix has.
+    fn judge(&self, error: &io::Error) -> Verdict {
+        Verdict::of(error)
+    }
 
     /// Lets no newcomer into the listener's queue. The peers in it stay, and a peer whose handshake is
     /// under way may still join for the time that is returned. `None`: the queue stays open, because

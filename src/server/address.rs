@@ -1,6 +1,5 @@
 //! Addresses: as somebody writes them down, and as a listener got them.
 
-use std::ffi::OsStr;
 use std::fmt;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
@@ -9,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use socket2::SockAddr;
+
+use super::system;
 
 /// An address as it is written: `HOST:PORT`, `[V6]:PORT`, `unix:PATH` or `unix:@NAME`.
 ///
@@ -65,7 +66,7 @@ impl LocalAddr {
 /// It is too long.
 pub(crate) fn unix(path: &Path) -> io::Result<SockAddr> {
     match name(path) {
-        Some(name) => SockAddr::unix(OsStr::from_bytes(&[b"\0", name].concat())),
+        Some(name) => system::abstract_name(name),
         None => SockAddr::unix(path),
     }
 }

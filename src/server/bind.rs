@@ -16,8 +16,9 @@ use super::config::Config;
 use super::guest::reactor;
 use super::handle::Published;
 use super::limits::{Capacity, fits};
-use super::listener::{Listener, effective_backlog};
+use super::listener::Listener;
 use super::sockets::{MOST_REACTORS, Sockets};
+use super::system::{SOMAXCONN, effective_backlog};
 use super::{EVENTS_PER_TURN, Server};
 use crate::error::{explain, invalid};
 use crate::protocol::Protocol;
@@ -207,7 +208,7 @@ fn rules(config: &Config, capacity: usize) -> Rules {
 fn report_backlog(asked: u32) {
     let effective = effective_backlog(asked);
     if effective < asked {
-        warn!("backlog {effective} instead of {asked}: clamped by net.core.somaxconn");
+        warn!("backlog {effective} instead of {asked}: clamped by {SOMAXCONN}");
     } else {
         info!("backlog {effective}");
     }

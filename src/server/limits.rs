@@ -5,6 +5,8 @@ use std::io;
 
 use rlimit::Resource;
 
+use super::system::{self, DESCRIPTORS, WATCHES};
+
 /// Lets this process have as many descriptors, and so clients, as its hard limit allows: the soft
 /// one is 1024 in most shells, for the sake of programs that use select(2). Returns the new limit.
 ///
@@ -56,7 +58,7 @@ impl Capacity {
             soft,
             hard,
             own: descriptors_of_our_own(),
-            watches: sysctl(WATCHES),
+            watches: system::watches(),
         };
         let of_system = Self::least(found.limits(None, kept_back), |_| true);
         let limits = found.limits(asked, kept_back);
@@ -85,9 +87,6 @@ impl Capacity {
 
 /// What binds if fewer connections were asked for than the system allows.
 const ASKED: &str = "--max-connections";
-
-/// Where the kernel has its limit of what is polled.
-const WATCHES: &str = "fs.epoll.max_user_watches";
 
 /// What the system says of its limits.
 struct Found {
@@ -124,14 +123,8 @@ impl Found {
 fn descriptors_of_our_own() -> u64 {
     // The listing is one of them while it is read, and no more afterwards.
     let open =
-        std::fs::read_dir("/proc/self/fd").map_or(0, |fds| (fds.count() as u64).saturating_sub(1));
+        std::fs::read_dir(DESCRIPTORS).map_or(0, |fds| (fds.count() as u64).saturating_sub(1));
     (open + SPARE).max(OWN)
-}
-
-/// A setting of the kernel, such as `net.core.somaxconn`; `None` if it is not there.
-pub(crate) fn sysctl(name: &str) -> Option<u64> {
-    let path = format!("/proc/sys/{}", name.replace('.', "/"));
-    std::fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
 /// Bytes that the table must leave for all else.
@@ -183,7 +176,7 @@ mod tests {
     #[test]
     fn every_limit_can_bind() {
         let ceiling = (4_194_304, "the server's own ceiling");
-        let watches = "fs.epoll.max_user_watches";
+        let watches = WATCHES;
         let (docker, plenty) = (1 << 30, Some(1 << 40));
         for (soft, hard, watched, asked, (connections, binds)) in [
             (

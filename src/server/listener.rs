@@ -1,6 +1,5 @@
 //! A listening socket: how it is made, how it accepts, what it leaves behind.
 
-mod siblings;
 mod tcp;
 mod unix;
 
@@ -9,15 +8,13 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use libc::c_int;
 use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use socket2::{SockAddr, Socket, Type};
 
 use super::address::{Address, LocalAddr};
-use super::limits::sysctl;
-use super::queue::{Guard, Watched};
+use super::system::{self, Guard, KERNEL, Watched};
 use crate::error::{explain, invalid};
 use crate::reactor::Moment;
 
@@ -69,7 +66,7 @@ impl Listener {
     /// # Errors
     /// In words: it does not listen, or its address is of another kind than ours.
     pub(crate) fn inherit(socket: Socket) -> io::Result<Self> {
-        if !socket.is_listener()? {
+        if !system::is_listener(&socket)? {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "it does not listen (in a systemd socket unit: ListenStream=, Accept=no)",
@@ -88,7 +85,7 @@ impl Listener {
     #[cfg(feature = "metrics")]
     pub(crate) fn wait_for_requests(&self) {
         if let LocalAddr::Tcp(_) = self.local_addr {
-            let _ = tcp::wait_for_requests(&self.socket);
+            system::wait_for_requests(&self.socket);
         }
     }
 
@@ -112,8 +109,7 @@ impl Listener {
         &self.local_addr
     }
 
-    /// Takes one connection off the queue, non-blocking and close-on-exec from its first moment
-    /// on: accept4(2) saves the three calls that would set that afterwards.
+    /// Takes one connection off the queue, non-blocking and close-on-exec.
     pub(crate) fn accept(&self) -> io::Result<(Socket, SockAddr)> {
         if let Origin::Inherited = self.origin {
             // Another process that has the socket may have made it block, and accept4(2) would hang if
@@ -121,11 +117,9 @@ impl Listener {
             // to change it between the two calls, and then we would wait for the next client.
             self.socket.set_nonblocking(true)?;
         }
-        let accepted = self
-            .socket
-            .accept4(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC)?;
+        let accepted = system::accept(&self.socket)?;
         if let (Origin::Inherited, LocalAddr::Tcp(_)) = (&self.origin, &self.local_addr) {
-            tcp::acknowledge_with_the_echo(&accepted.0);
+            system::acknowledge_with_the_echo(&accepted.0);
         }
         Ok(accepted)
     }
@@ -171,9 +165,7 @@ impl Listener {
     #[cfg(feature = "metrics")]
     pub(crate) fn waiting(&self) -> u64 {
         match &self.local_addr {
-            LocalAddr::Tcp(_) => {
-                super::queue::length(&self.socket).map_or(0, |(waiting, _)| waiting.into())
-            }
+            LocalAddr::Tcp(_) => system::waiting(&self.socket),
             LocalAddr::Unix(_) => 0,
         }
     }
@@ -185,8 +177,10 @@ impl Listener {
             return Ok(None);
         }
         let wait = match &self.local_addr {
-            LocalAddr::Tcp(address) => tcp::close_queue(&self.socket, &self.guard, *address)?,
-            LocalAddr::Unix(_) => unix::close_queue(&self.socket)?,
+            LocalAddr::Tcp(address) => {
+                system::close_tcp_queue(&self.socket, &self.guard, *address)?
+            }
+            LocalAddr::Unix(_) => system::close_unix_queue(&self.socket)?,
         };
         Ok(Some(wait))
     }
@@ -201,11 +195,5 @@ impl fmt::Display for Listener {
 /// Non-blocking, or a connection that is reset between its edge and our accept4 would block us.
 fn listen(socket: &Socket, backlog: u32) -> io::Result<()> {
     socket.set_nonblocking(true)?;
-    socket.listen(c_int::try_from(backlog).unwrap_or(c_int::MAX))
-}
-
-/// What the kernel makes of a backlog: listen(2) clamps it to `net.core.somaxconn`, silently.
-pub(crate) fn effective_backlog(backlog: u32) -> u32 {
-    let somaxconn = sysctl("net.core.somaxconn").and_then(|most| u32::try_from(most).ok());
-    backlog.min(somaxconn.unwrap_or(u32::MAX))
+    socket.listen(KERNEL.backlog(backlog))
 }

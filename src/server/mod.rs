@@ -12,10 +12,10 @@ mod listener;
 #[cfg(feature = "metrics")]
 pub(crate) mod metrics;
 mod notify;
-mod queue;
 #[cfg(feature = "cli")]
 pub(crate) mod signals;
 pub(crate) mod sockets;
+pub(crate) mod system;
 
 use std::fmt;
 use std::io;

@@ -74,7 +74,7 @@ impl Manager {
 
     fn at(address: &str, watchdog: Option<Duration>, now: Moment) -> io::Result<Self> {
         Ok(Self {
-            socket: Socket::new(Domain::UNIX, Type::DGRAM.nonblocking().cloexec(), None)?,
+            socket: super::system::socket(Domain::UNIX, Type::DGRAM)?,
             address: super::address::unix(address.as_ref())?,
             watchdog,
             ping_at: watchdog.map(|_| now),

@@ -1,6 +1,5 @@
 //! What signals mean to the server, and how they reach its poll.
 
-use std::fs;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
@@ -19,6 +18,7 @@ use signal_hook::iterator::exfiltrator::SignalOnly;
 use signal_hook::{SigId, flag, low_level};
 
 use super::sockets::SIGNALS as TOKEN;
+use super::system::ignored_signals;
 use crate::reactor::Moment;
 
 /// What a signal asks for.
@@ -142,15 +142,9 @@ impl Drop for Signals {
     }
 }
 
-/// The signals of [`UNLESS_IGNORED`] that this process ignores, as proc(5) tells. sigaction(2) would
-/// tell it, too, but only `unsafe` code can call it. Without /proc none is taken to be ignored.
+/// The signals of [`UNLESS_IGNORED`] that this process ignores.
 fn ignored() -> Vec<c_int> {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let set = status
-        .lines()
-        .find_map(|line| line.strip_prefix("SigIgn:"))
-        .and_then(|set| u64::from_str_radix(set.trim(), 16).ok())
-        .unwrap_or(0);
+    let set = ignored_signals();
     let is_ignored = |number: &c_int| set & 1 << (number - 1) != 0;
     UNLESS_IGNORED.into_iter().filter(is_ignored).collect()
 }

@@ -14,7 +14,8 @@ use mio::{Events, Interest, Registry, Token};
 use socket2::SockAddr;
 
 use super::listener::Listener;
-use crate::reactor::{Event, Moment, SLICE, Stream, System};
+use super::system::{self, HALF_CLOSE_REPORTS, KERNEL, SHORT_IS_ALL};
+use crate::reactor::{Event, Moment, SLICE, Stream, System, Verdict};
 
 /// Where a token has the number of its reactor: above the key, which has 24 bits at least.
 const SHIFT: u32 = usize::BITS - 8;
@@ -74,6 +75,10 @@ impl System for Sockets {
         Ok((Socket { socket, is_unix }, Peer(address)))
     }
 
+    fn judge(&self, error: &io::Error) -> Verdict {
+        KERNEL.judge(error)
+    }
+
     fn close_queue(&mut self, listener: &Listener) -> io::Result<Option<Duration>> {
         listener.close_queue()
     }
@@ -105,10 +110,9 @@ impl System for Sockets {
     }
 }
 
-/// Urgent data ends a receive early, with more behind it. So the event has to tell of it.
 fn with_priority(interest: Interest) -> Interest {
     if interest.is_readable() {
-        interest | Interest::PRIORITY
+        system::to_read(interest)
     } else {
         interest
     }
@@ -128,17 +132,13 @@ impl Stream for Socket {
     // Not inlined: a caller with 64 KiB on its stack would probe them page by page on every entry.
     #[inline(never)]
     fn discard(&mut self, most: usize) -> io::Result<usize> {
-        // With MSG_TRUNC, TCP frees what has come without copying it (tcp(7)); a Unix socket copies.
         let mut sink = [const { MaybeUninit::uninit() }; SLICE];
         let sink = &mut sink[..most.min(SLICE)];
-        self.socket.recv_with_flags(sink, libc::MSG_TRUNC)
+        system::discard(&self.socket, sink)
     }
 
     fn send(&mut self, bytes: &[u8], more: bool) -> io::Result<usize> {
-        // Rust's start-up code ignores SIGPIPE, but a library does not know who called it.
-        let more = if more { libc::MSG_MORE } else { 0 };
-        self.socket
-            .send_with_flags(bytes, libc::MSG_NOSIGNAL | more)
+        system::send(&self.socket, bytes, more).map_err(|e| KERNEL.sent(e))
     }
 
     fn half_close(&mut self) -> io::Result<()> {
@@ -147,7 +147,11 @@ impl Stream for Socket {
 
     /// A descriptor that is passed over a Unix socket ends a receive early, and no event tells of it.
     fn short_is_all(&self) -> bool {
-        !self.is_unix
+        SHORT_IS_ALL && !self.is_unix
+    }
+
+    fn half_close_reports(&self) -> bool {
+        HALF_CLOSE_REPORTS
     }
 }
 

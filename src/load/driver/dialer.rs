@@ -12,6 +12,7 @@ use super::target::Target;
 use crate::load::machine::record::Shortage;
 use crate::reactor::deadlines::Moment;
 use crate::server::address::Address;
+use crate::server::system;
 
 /// How long the run waited for what it lacked.
 type Waited = BTreeMap<Shortage, Duration>;
@@ -70,7 +71,7 @@ impl Dialer {
         let target = &self.targets[self.target_of(id)];
         let (address, has_answered) = (target.address(), target.has_answered());
         let domain = address.domain();
-        let socket = match Socket::new(domain, Type::STREAM.nonblocking().cloexec(), None) {
+        let socket = match system::socket(domain, Type::STREAM) {
             Err(e) if matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
                 let waits = self.wait_for(Shortage::Descriptor, now);
                 return waits.then_some(None).ok_or(e);

@@ -6,6 +6,7 @@ use socket2::{Domain, SockAddr};
 
 use super::source::Sources;
 use crate::server::limits::Capacity;
+use crate::server::system::local_ports;
 
 /// How many connections can be open at once, and which limit must be raised for more.
 #[derive(Debug)]
@@ -50,11 +51,9 @@ impl Room {
 /// The connections for which there are ports. Every local address has all ports of
 /// `net.ipv4.ip_local_port_range` (of both families) for each target. Targets have their turns, so
 /// there is no more room as soon as one of them has no port left. `None`: only Unix sockets, which
-/// need no port.
+/// need no port, or the system does not tell.
 fn ports(targets: &[&SockAddr], sources: &Sources) -> Option<Room> {
-    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
-    let mut ends = range.split_whitespace().map(str::parse::<u128>);
-    let (first, last) = (ends.next()?.ok()?, ends.next()?.ok()?);
+    let (first, last) = local_ports()?;
     let ports = last.checked_sub(first)? + 1;
     let tcp = targets
         .iter()

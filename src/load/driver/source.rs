@@ -5,11 +5,10 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-use nix::sys::socket::setsockopt;
-use nix::sys::socket::sockopt::{IpBindAddressNoPort, SetUsize};
 use socket2::{Domain, Socket};
 
 use crate::program::values::is_digits;
+use crate::server::system::{choose_port_late, take_any_port};
 
 /// An address, or a network of addresses such as `127.0.0.0/8`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,9 +144,7 @@ impl Sources {
         None
     }
 
-    /// Gives the socket its local address. The kernel chooses the port later, at connect, when it
-    /// knows the target. A port is then taken for this target only, so every target can use all
-    /// ports.
+    /// Gives the socket its local address. The port is chosen later, at connect.
     pub(super) fn bind(&self, socket: &Socket, domain: Domain, turn: u64) -> io::Result<()> {
         if domain == Domain::UNIX {
             return Ok(());
@@ -156,36 +153,12 @@ impl Sources {
         let Some(address) = self.address(domain, turn) else {
             return Ok(());
         };
-        setsockopt(socket, IpBindAddressNoPort, &true)?;
+        choose_port_late(socket)?;
         socket
             .bind(&SocketAddr::new(address, 0).into())
             .map_err(|e| io::Error::new(e.kind(), format!("cannot connect from {address}: {e}")))
     }
 }
-
-/// connect(2) tries the even ports first, and the odd ports if all even ones are taken: beside
-/// 15,000 connections it tries 14,000 ports in vain, for 0.7 ms each time. If the socket has a port
-/// range of its own, connect(2) tries all ports alike (since Linux 6.8; the option exists since
-/// 6.3). The option only saves time, so a failure is ignored.
-fn take_any_port(socket: &Socket) {
-    // The highest and the lowest port. Ports outside of net.ipv4.ip_local_port_range are never
-    // used.
-    const RANGE: usize = 65_535 << 16 | 1;
-    let _ = setsockopt(socket, LocalPortRange, &RANGE);
-}
-
-#[derive(Clone, Copy, Debug)]
-struct LocalPortRange;
-
-// IP_LOCAL_PORT_RANGE(2const), which libc does not name yet.
-const IP_LOCAL_PORT_RANGE: libc::c_int = 51;
-nix::setsockopt_impl!(
-    LocalPortRange,
-    libc::IPPROTO_IP,
-    IP_LOCAL_PORT_RANGE,
-    usize,
-    SetUsize
-);
 
 #[cfg(test)]
 mod tests {

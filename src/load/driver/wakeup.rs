@@ -1,56 +1,46 @@
-//! Wakes the poll to the microsecond. The poll's own timeout is rounded up to the next millisecond,
-//! so an open loop would begin each exchange half a millisecond late on average.
+//! Wakes the poll to the microsecond. epoll's own timeout is rounded up to the next millisecond, so an
+//! open loop would begin each exchange half a millisecond late on average.
 
 use std::io;
-use std::os::fd::AsRawFd;
-use std::time::Duration;
 
-use mio::event::Source;
-use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token};
-use nix::sys::time::TimeSpec;
-use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use mio::{Registry, Token};
 
 use crate::reactor::deadlines::Moment;
+use crate::server::system::Timer;
 
 /// The token of the timer: a key that no slab hands out.
 const TOKEN: Token = Token(usize::MAX - 1);
 
-/// A kernel timer (timerfd_create(2)) that wakes the poll.
+/// A kernel timer that wakes the poll, where one is needed for that.
 #[derive(Debug)]
 pub(super) struct Wakeup {
-    timer: TimerFd,
+    timer: Timer,
     set_for: Option<Moment>,
 }
 
 impl Wakeup {
     pub(super) fn new(registry: &Registry) -> io::Result<Self> {
-        let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
-        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
-        let descriptor = std::os::fd::AsFd::as_fd(&timer).as_raw_fd();
-        SourceFd(&descriptor).register(registry, TOKEN, Interest::READABLE)?;
+        let timer = Timer::new(registry, TOKEN)?;
         let set_for = None;
         Ok(Self { timer, set_for })
     }
 
-    /// Wakes the poll at this moment. The timer's count need not be read: setting the timer resets
-    /// the count, so the next expiry is a new edge.
-    pub(super) fn set(&mut self, at: Moment, now: Moment) -> io::Result<()> {
+    /// Wakes the poll at this moment. Returns the moment if the poll's own timeout has to do that.
+    pub(super) fn set(&mut self, at: Moment, now: Moment) -> io::Result<Option<Moment>> {
         if self.set_for == Some(at) {
-            return Ok(());
+            return Ok(None);
         }
-        // A wait of zero would disarm the timer.
-        let wait = now.until(at).max(Duration::from_nanos(1));
-        let once = Expiration::OneShot(TimeSpec::from_duration(wait));
-        self.timer.set(once, TimerSetTimeFlags::empty())?;
+        if !self.timer.set(now.until(at))? {
+            return Ok(Some(at));
+        }
         self.set_for = Some(at);
-        Ok(())
+        Ok(None)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     use mio::{Events, Poll};
 

@@ -1,15 +1,12 @@
-//! Listening at a TCP port: which of a name's addresses it is, what `[::]` means, and how newcomers are
-//! kept out in the end.
+//! Listening at a TCP port: which of a name's addresses it is, and what `[::]` means.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
-use std::time::Duration;
 
 use log::warn;
 use socket2::{Domain, Socket, Type};
 
-use super::siblings;
-use crate::server::queue::Guard;
+use crate::server::system;
 
 /// Listens at the first of the name's addresses that this machine has. If another server has that
 /// one, the name is in use: at the next address, clients would find this server or the other,
@@ -65,16 +62,9 @@ fn listen_at(
     }
     socket.bind(&address.into())?;
     super::listen(&socket, backlog)?;
-    acknowledge_with_the_echo(&socket); // before that, the clients' sockets would not inherit it
+    system::acknowledge_with_the_echo(&socket); // before that, the clients' sockets would not inherit it
     let local = socket.local_addr()?.as_socket().unwrap_or(address);
     Ok((socket, local))
-}
-
-/// A message is acknowledged by its echo, which follows at once, and not by a segment of its own before
-/// that. Of what comes while the server lingers, every second full segment is acknowledged all the same,
-/// and the last within 40 ms. It is a saving and no more, so it may fail.
-pub(super) fn acknowledge_with_the_echo(socket: &Socket) {
-    let _ = socket.set_tcp_quickack(false);
 }
 
 /// Whether it is `[::]`, every address of both families.
@@ -88,63 +78,6 @@ fn is_absent(error: &io::Error) -> bool {
     let errno = error.raw_os_error();
     matches!(errno, Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT))
 }
-
-/// TCP_DEFER_ACCEPT: the kernel keeps a peer out of the accept queue until its first bytes are here, for
-/// at least so many seconds (tcp(7)).
-#[cfg(feature = "metrics")]
-pub(super) fn wait_for_requests(socket: &Socket) -> nix::Result<()> {
-    nix::sys::socket::setsockopt(socket, DeferAccept, &REQUEST_TIMEOUT)
-}
-
-#[cfg(feature = "metrics")]
-const REQUEST_TIMEOUT: libc::c_int = 5;
-
-#[cfg(feature = "metrics")]
-#[derive(Clone, Copy, Debug)]
-struct DeferAccept;
-
-#[cfg(feature = "metrics")]
-nix::setsockopt_impl!(
-    DeferAccept,
-    libc::IPPROTO_TCP,
-    libc::TCP_DEFER_ACCEPT,
-    libc::c_int,
-    nix::sys::socket::sockopt::SetStruct<'_, libc::c_int>
-);
-
-/// Lets no newcomer into the queue, and returns for how long a client whose handshake is under way may
-/// still join it: it believes to be connected as soon as it has seen our SYN-ACK, and closing the
-/// listener before its ACK has come would reset it.
-///
-/// Where another process inherits the queue and the handshakes, nothing needs to be done. Elsewhere
-/// newcomers' SYNs are dropped and nothing else is. A newcomer sends its SYN again a second later;
-/// then it is refused, or meets our successor, or another process on this port. Where no filter can be
-/// attached, listen(2) with 0 lets one more in, and drops ACKs, too.
-pub(super) fn close_queue(
-    socket: &Socket,
-    guard: &Guard,
-    address: SocketAddr,
-) -> io::Result<Duration> {
-    if siblings::inherit(socket, address) {
-        return Ok(Duration::ZERO);
-    }
-    if guard.close(socket).is_err() {
-        socket.listen(0)?;
-        return Ok(Duration::ZERO);
-    }
-    Ok(if address.ip().is_loopback() {
-        HANDSHAKE_ON_LOOPBACK
-    } else {
-        HANDSHAKE
-    })
-}
-
-/// How long a handshake may take: a round trip to anywhere on Earth, by cable.
-const HANDSHAKE: Duration = Duration::from_millis(500);
-
-/// The same within one kernel: its part for one packet, which is never put off, and some more for a
-/// virtual machine whose core is away for a moment.
-const HANDSHAKE_ON_LOOPBACK: Duration = Duration::from_millis(5);
 
 #[cfg(test)]
 mod tests {

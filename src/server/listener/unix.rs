@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, symlink_metadata};
 use std::io;
-use std::net::Shutdown;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -11,18 +10,16 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use nix::sys::socket::setsockopt;
-use nix::sys::socket::sockopt::SetBool;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::error::explain;
-use crate::server::address;
+use crate::server::{address, system};
 
 /// Listens at a path, or at a name in the abstract namespace, which has no file.
 pub(super) fn bind(path: &Path, backlog: u32) -> io::Result<(Socket, Option<OwnFile>)> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     let address = address::unix(path)?;
-    refuse_descriptors(&socket);
+    system::refuse_descriptors(&socket);
     if address::name(path).is_some() {
         socket.bind(&address)?;
         super::listen(&socket, backlog)?;
@@ -41,32 +38,6 @@ pub(super) fn bind(path: &Path, backlog: u32) -> io::Result<(Socket, Option<OwnF
     let path = path.to_owned();
     Ok((socket, Some(OwnFile { path, id })))
 }
-
-/// Lets no newcomer into the queue: connect(2) is refused from here on, and the clients in the queue can
-/// still be accepted. (With listen(2) and 0, the kernel takes one more while the queue is empty, as it
-/// compares before it counts.) The poll reports this once, as if the listener had got a FIN.
-pub(super) fn close_queue(socket: &Socket) -> io::Result<Duration> {
-    socket.shutdown(Shutdown::Read)?;
-    Ok(Duration::ZERO) // there is no handshake that takes time
-}
-
-/// Makes the kernel refuse the descriptors that a client passes: sendmsg(2) fails with EPERM there.
-/// The clients' sockets inherit it. The option is there since Linux 6.16; older kernels say that they
-/// do not know it, and let descriptors pass.
-fn refuse_descriptors(socket: &Socket) {
-    let _ = setsockopt(socket, PassRights, &false);
-}
-
-#[derive(Clone, Copy, Debug)]
-struct PassRights;
-
-// libc names it on SPARC only, where it has another number.
-const SO_PASSRIGHTS: libc::c_int = if cfg!(any(target_arch = "sparc", target_arch = "sparc64")) {
-    0x5c
-} else {
-    83
-};
-nix::setsockopt_impl!(PassRights, libc::SOL_SOCKET, SO_PASSRIGHTS, bool, SetBool);
 
 /// Whether `path` is a Unix socket that nobody listens on: what a killed server leaves behind.
 fn is_stale(path: &Path) -> bool {

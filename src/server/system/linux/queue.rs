@@ -16,6 +16,7 @@ use nix::sys::socket::sockopt::GetStruct;
 use socket2::{SockFilter, Socket};
 
 use crate::reactor::Moment;
+use crate::server::system::Watched;
 
 /// The first fields of tcp_info. Of a listener, two of them say how many connections wait in its queue,
 /// and how many may (tcp_get_info in the kernel).
@@ -57,7 +58,7 @@ const WINDOW: Duration = Duration::from_millis(1100);
 
 /// Which newcomers may join the queue.
 #[derive(Debug)]
-pub(super) struct Guard {
+pub(crate) struct Guard {
     state: Cell<State>,
     /// What the socket had dropped when it was looked at last.
     drops: Cell<u32>,
@@ -79,7 +80,7 @@ enum State {
 }
 
 impl Guard {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             state: Cell::new(State::Open),
             drops: Cell::new(0),
@@ -91,7 +92,7 @@ impl Guard {
     ///
     /// # Errors
     /// As getsockopt(2) and setsockopt(2).
-    pub(super) fn watch(&self, socket: &Socket, now: Moment) -> io::Result<Watched> {
+    pub(crate) fn watch(&self, socket: &Socket, now: Moment) -> io::Result<Watched> {
         let drops = getsockopt(socket, MemInfo)?[DROPS];
         let news = drops.wrapping_sub(self.drops.replace(drops));
         let begins = now.after(WINDOW);
@@ -157,15 +158,6 @@ fn thinned(before: u32, dropped: u32, ends: Moment) -> State {
         dropped,
         ends,
     }
-}
-
-/// What a look at a queue came to.
-#[derive(Debug, Default)]
-pub(super) struct Watched {
-    /// When to look again even if nothing happens.
-    pub(super) again_at: Option<Moment>,
-    /// How many wait, and how many may, if the queue has just been found to drop SYNs.
-    pub(super) began: Option<(u32, u32)>,
 }
 
 /// A socket filter (bpf(4) in its classic form) over the TCP header, whose byte 13 has the flags. It takes

@@ -12,7 +12,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, Socket, Type};
 
-use crate::server::queue;
+use super::queue;
 
 /// Whether a listener that is closed leaves its queue, and the handshakes under way, to a process that
 /// accepts them: another one listens on the same port, and the kernel moves them.

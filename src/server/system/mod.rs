@@ -1,0 +1,80 @@
+//! What differs between systems, and nothing else knows which system it runs on. Linux is the
+//! reference: `linux.rs` says what each function is for. On a system with kqueue(2) most of them do
+//! less, because each is a saving or a check that the server can do without.
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod linux;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) use linux::*;
+
+#[cfg(any(
+    target_os = "macos",
+    target_os = "freebsd",
+    target_os = "netbsd",
+    target_os = "openbsd"
+))]
+mod kqueue;
+#[cfg(any(
+    target_os = "macos",
+    target_os = "freebsd",
+    target_os = "netbsd",
+    target_os = "openbsd"
+))]
+pub(crate) use kqueue::*;
+
+#[cfg(not(any(
+    target_os = "linux",
+    target_os = "android",
+    target_os = "macos",
+    target_os = "freebsd",
+    target_os = "netbsd",
+    target_os = "openbsd"
+)))]
+compile_error!("hello-echo runs on Linux, macOS, FreeBSD, NetBSD and OpenBSD");
+
+mod kernel;
+
+use crate::reactor::Moment;
+
+/// What a look at a listener's queue came to.
+#[derive(Debug, Default)]
+pub(crate) struct Watched {
+    /// When to look again even if nothing happens.
+    pub(crate) again_at: Option<Moment>,
+    /// How many wait, and how many may, if the queue has just been found to drop SYNs.
+    pub(crate) began: Option<(u32, u32)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Read};
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+    use socket2::{Domain, Socket, Type};
+
+    use super::{accept, is_listener};
+
+    /// Whatever the listener is, and whatever a new socket inherits from it on this system.
+    #[test]
+    fn an_accepted_socket_does_not_block_and_is_not_inherited() {
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        listener.bind(&any.into()).unwrap();
+        assert!(!is_listener(&listener).unwrap());
+        listener.listen(2).unwrap();
+        assert!(is_listener(&listener).unwrap());
+        for blocks in [true, false] {
+            listener.set_nonblocking(!blocks).unwrap();
+            listener.set_cloexec(!blocks).unwrap();
+            let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            client.connect(&listener.local_addr().unwrap()).unwrap();
+            let (mut accepted, _) = accept(&listener).unwrap();
+            let status = OFlag::from_bits_truncate(fcntl(&accepted, FcntlArg::F_GETFL).unwrap());
+            let flags = FdFlag::from_bits_truncate(fcntl(&accepted, FcntlArg::F_GETFD).unwrap());
+            assert!(status.contains(OFlag::O_NONBLOCK) && flags.contains(FdFlag::FD_CLOEXEC));
+            let read = accepted.read(&mut [0]).map_err(|e| e.kind());
+            assert_eq!(read, Err(io::ErrorKind::WouldBlock));
+        }
+    }
+}

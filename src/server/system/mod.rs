@@ -48,12 +48,35 @@ pub(crate) struct Watched {
 #[cfg(test)]
 mod tests {
     use std::io::{self, Read};
-    use std::net::{Ipv4Addr, SocketAddr};
+    use std::net::{Ipv4Addr, Shutdown, SocketAddr};
+    use std::os::fd::AsRawFd;
+    use std::time::Duration;
 
+    use mio::event::Source;
+    use mio::unix::SourceFd;
+    use mio::{Events, Interest, Poll, Token};
     use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
     use socket2::{Domain, Socket, Type};
 
-    use super::{accept, is_listener};
+    use super::{HALF_CLOSE_REPORTS, accept, is_listener};
+
+    /// What a poll says of unread bytes when the socket is half-closed, after it has told of them once.
+    #[test]
+    fn a_half_close_reports_what_is_unread_where_it_is_said_to() {
+        let (ours, peer) = Socket::pair(Domain::UNIX, Type::STREAM, None).unwrap();
+        let (mut poll, mut events) = (Poll::new().unwrap(), Events::with_capacity(1));
+        let fd = ours.as_raw_fd();
+        let mut source = SourceFd(&fd);
+        source
+            .register(poll.registry(), Token(0), Interest::READABLE)
+            .unwrap();
+        peer.send(b"unread").unwrap();
+        poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
+        assert!(!events.is_empty());
+        ours.shutdown(Shutdown::Write).unwrap();
+        poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
+        assert!(!HALF_CLOSE_REPORTS || !events.is_empty());
+    }
 
     /// Whatever the listener is, and whatever a new socket inherits from it on this system.
     #[test]

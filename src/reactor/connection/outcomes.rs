@@ -30,6 +30,7 @@ struct Conditions {
     more: bool,
     share: usize,
     short_is_all: bool,
+    half_close_reports: bool,
 }
 
 /// A socket that does what its script says and notes what was done to it.
@@ -141,12 +142,16 @@ impl<M: Model> Stream for Scripted<'_, M> {
         self.call(0)?;
         self.half_closed = true;
         self.held_back = false;
-        self.recv_edge |= self.is_in_doubt;
+        self.recv_edge |= self.is_in_doubt && self.conditions.half_close_reports;
         Ok(())
     }
 
     fn short_is_all(&self) -> bool {
         self.conditions.short_is_all
+    }
+
+    fn half_close_reports(&self) -> bool {
+        self.conditions.half_close_reports
     }
 }
 
@@ -264,11 +269,12 @@ fn explore(script: &mut Vec<Outcome>, depth: usize, asks: &dyn Fn(&[Outcome]) ->
 /// In every way in which an event and a socket can be.
 fn explore_all<M: Model>(seed: u64, depth: usize, at_least: usize) {
     for (more, share) in [(false, 2), (true, 2), (false, SLICE), (true, SLICE)] {
-        for short_is_all in [true, false] {
+        for (short_is_all, half_close_reports) in [(true, true), (false, true), (false, false)] {
             let conditions = Conditions {
                 more,
                 share,
                 short_is_all,
+                half_close_reports,
             };
             let asks = |script: &[Outcome]| play::<M>(seed, script, conditions);
             let scripts = explore(&mut vec![], depth, &asks);
@@ -315,6 +321,7 @@ fn a_write_of_nothing_is_an_error() {
         more: false,
         share: SLICE,
         short_is_all: true,
+        half_close_reports: true,
     };
     assert!(!play::<Hello>(short_hello(), &[Zero], conditions));
 }

@@ -1,5 +1,6 @@
 //! What the simulation holds the reactor to.
 
+use super::poll::Side;
 use super::world::{Queue, Socket, World};
 use super::*;
 
@@ -65,10 +66,11 @@ impl<M: Model> Simulation<M> {
             let key = socket
                 .key
                 .expect("an open connection that is not registered");
-            let lost = socket.is_ready() && !world.ready.contains(&key);
-            // A FIN that was received stays ready, for a protocol that goes on sending.
-            let lost = lost && !(socket.fin_came && !socket.reset && socket.room == 0);
-            assert!(!lost, "a lost edge of key {key}");
+            for side in world.poll.reports(Side::Both) {
+                let is_new = socket.is_ready(*side) && !socket.is_finished(*side);
+                let lost = is_new && !world.ready.contains(&(key, *side));
+                assert!(!lost, "a lost edge of key {key}, {side:?}");
+            }
             assert!(!socket.held_back, "the end for key {key} is held back");
             let due = world.due(socket);
             assert!(
@@ -94,7 +96,7 @@ impl<M: Model> Simulation<M> {
         let drains = alarm.is_some() && (world.are_shared || alarm <= queue.joinable_until);
         let empties = world.grace_ends.is_some() && drains;
         let waits = !queue.waiting.is_empty() && !queue.dropped;
-        let taken_care_of = world.ready.contains(&key) || full || retries || empties;
+        let taken_care_of = world.is_reported(key) || full || retries || empties;
         assert!(!waits || taken_care_of, "listener {key} is forgotten");
     }
 }

@@ -10,6 +10,7 @@ use mio::Interest;
 
 use super::super::models::{Model, Owes, check_sent};
 use super::super::{Moment, SLICE, Stream, System};
+use super::poll::{Poll, Side};
 use super::world::{Last, World};
 
 pub(super) struct Kernel<M: Model>(pub(super) Rc<RefCell<World<M>>>);
@@ -64,7 +65,9 @@ impl<M: Model> System for Kernel<M> {
         }
         let wait = Duration::from_millis(world.random.choose(&[0, 0, 50]));
         world.queues[listener.1].joinable_until = Some(world.now.after(wait));
-        world.report(listener.1); // a Unix socket does, with the hint
+        if world.poll == Poll::Epoll {
+            world.report_listener(listener.1); // a Unix socket does, with the hint
+        }
         Ok(Some(wait))
     }
 
@@ -81,7 +84,7 @@ impl<M: Model> System for Kernel<M> {
 
     fn forget(&mut self, listener: &SimulatedListener<M>) {
         let world = &mut *self.0.borrow_mut();
-        world.ready.retain(|ready| *ready != listener.1);
+        world.forget(listener.1);
     }
 
     fn rearm(&mut self, key: usize, listener: &SimulatedListener<M>) -> io::Result<()> {
@@ -91,7 +94,7 @@ impl<M: Model> System for Kernel<M> {
             return Err(io::Error::from_raw_os_error(libc::ENOMEM));
         }
         if !world.queues[listener.1].waiting.is_empty() {
-            world.report(key);
+            world.report_listener(key);
         }
         Ok(())
     }
@@ -225,14 +228,18 @@ impl<M: Model> Stream for SimulatedStream<M> {
         assert_eq!(socket.half_closed_at, None, "two FINs");
         socket.half_closed_at = Some(world.now);
         socket.held_back = false;
-        if world.hides(*id) {
-            world.wake(*id); // a Unix socket is looked at anew
+        if world.hides(*id) && world.poll == Poll::Epoll {
+            world.wake(*id, Side::Both); // a Unix socket is looked at anew
         }
         Ok(())
     }
 
     fn short_is_all(&self) -> bool {
         !self.0.0.borrow().hides(self.1)
+    }
+
+    fn half_close_reports(&self) -> bool {
+        self.0.0.borrow().poll == Poll::Epoll
     }
 }
 
@@ -255,7 +262,7 @@ impl<M: Model> Drop for SimulatedStream<M> {
         // One that could not be polled goes before the pause begins, and does not end it.
         world.shortage &= world.sockets[*id].last == Last::Fault;
         if let Some(key) = world.sockets[*id].key.take() {
-            world.ready.retain(|ready| *ready != key);
+            world.forget(key);
             world.reported.remove(&key);
             world.keys.remove(&key);
         }
@@ -286,6 +293,6 @@ impl<M: Model> Drop for SimulatedListener<M> {
             "peers in the queue were not accepted when the grace was over"
         );
         queue.dropped = true;
-        world.ready.retain(|ready| ready != index);
+        world.forget(*index);
     }
 }

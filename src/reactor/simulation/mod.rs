@@ -1,12 +1,13 @@
 //! The reactor under an adversary, without sockets and without a clock, for every protocol.
 //!
 //! A seed makes a world: peers that connect, stall, trickle, flood, reset and leave, a kernel that
-//! interrupts, runs out of descriptors and reports late or for nothing, and time that passes. After
-//! every step the promises are checked. `SEEDS=17 cargo test simulation -- --nocapture` replays a seed
+//! interrupts, runs out of descriptors and reports late or for nothing, as epoll or as kqueue does, and
+//! time that passes. After every step the promises are checked. `SEEDS=17 cargo test simulation -- --nocapture` replays a seed
 //! and tells its steps; `SEEDS=0..1000000` runs a range.
 
 mod checks;
 mod kernel;
+mod poll;
 mod scenarios;
 mod seeds;
 mod world;
@@ -20,6 +21,7 @@ use super::accept::ACCEPTS_PER_TURN;
 use super::models::{Model, Random};
 use super::*;
 use kernel::{Kernel, SimulatedListener};
+use poll::{Poll, Side};
 use world::{Queue, World};
 
 const STEPS: usize = 1_000;
@@ -49,7 +51,7 @@ struct Simulation<M: Model> {
 }
 
 impl<M: Model> Simulation<M> {
-    fn new(seed: u64, tells: bool) -> Self {
+    fn new(seed: u64, poll: Poll, tells: bool) -> Self {
         let mut random = Random(seed);
         let ms = |random: &mut Random, from: &[u64]| Duration::from_millis(random.choose(from));
         let rules = Rules {
@@ -63,6 +65,7 @@ impl<M: Model> Simulation<M> {
         let settings = || M::settings(&mut Random(seed));
         let mut world = World::new(random, settings(), rules, listeners);
         world.are_shared = world.random.one_in(4);
+        world.poll = poll;
         Self::with(world, settings(), tells)
     }
 
@@ -142,14 +145,26 @@ impl<M: Model> Simulation<M> {
         }
         let n = world.random.choose(&[1, 2, 7, 9, 150_000]);
         self.tell(|| format!("peer {id}, action {action}, n {n}"));
-        match action {
-            150..300 if !socket.fin => socket.sent += n,
-            300..400 => socket.room = socket.room.saturating_add(n),
-            400..440 => socket.fin = true,
-            440..450 => socket.reset = true,
+        let side = match action {
+            150..300 if !socket.fin => {
+                socket.sent += n;
+                Side::Read
+            }
+            300..400 => {
+                socket.room = socket.room.saturating_add(n);
+                Side::Write
+            }
+            400..440 => {
+                socket.fin = true;
+                Side::Read
+            }
+            440..450 => {
+                socket.reset = true;
+                Side::Both
+            }
             _ => return,
-        }
-        world.wake(id);
+        };
+        world.wake(id, side);
     }
 
     fn change_faults(&mut self) {
@@ -228,30 +243,33 @@ impl<M: Model> Simulation<M> {
     fn events(&mut self, unruly: bool) -> Vec<Event> {
         let world = &mut *self.world.borrow_mut();
         let mut batch = vec![];
-        for key in std::mem::take(&mut world.ready) {
+        for ready in std::mem::take(&mut world.ready) {
             if unruly && world.random.one_in(4) {
-                world.ready.push(key);
-            } else {
-                batch.push(key);
+                world.ready.push(ready);
+            } else if !world.is_over(ready.0, ready.1) {
+                batch.push(ready);
             }
         }
         if unruly {
+            let side = world.poll.reports(Side::Read)[0];
             for _ in 0..world.random.below(3) {
-                batch.push(world.random.below(20));
+                batch.push((world.random.below(20), side));
             }
             let by = world.random.below(batch.len().max(1));
             batch.rotate_left(by);
         }
         let mut once = BTreeSet::new();
-        batch.retain(|key| once.insert(*key));
+        batch.retain(|report| once.insert(*report));
         world.turns += 1;
-        world.reported = batch.iter().copied().collect();
+        world.reported = batch.iter().map(|(key, _)| *key).collect();
         (world.received, world.given, world.late) = (0, 0, 0);
         world.overdue.clear();
-        let event = |key: usize| {
-            // The hint never misses a FIN that is here, but may be about one that is not; of a listener
-            // it is true.
-            let is_here = |id: &usize| world.sockets[*id].fin || world.sockets[*id].reset;
+        let event = |(key, side): (usize, Side)| {
+            // The hint never misses a FIN that is here, unless kqueue tells of it in the event for reading.
+            // It may be about one that is not here; of a listener it is true.
+            let is_here = |id: &usize| {
+                side != Side::Write && (world.sockets[*id].fin || world.sockets[*id].reset)
+            };
             let fin = match (world.keys.get(&key), world.queues.get(key)) {
                 (Some(id), _) => is_here(id) || unruly && world.random.one_in(8),
                 (None, Some(queue)) => queue.joinable_until.is_some(),
@@ -277,7 +295,7 @@ impl<M: Model> Simulation<M> {
             }
             socket.fin = true;
             socket.reset |= M::IS_ENDLESS; // it would be sent to without an end
-            world.wake(id);
+            world.wake(id, Side::Both);
         }
         drop(world);
         self.turn_until("every peer is served", |simulation| {

@@ -101,7 +101,7 @@ fn those_who_are_late_are_heard_in_turns() {
         for id in 0..CLIENTS {
             world.sockets[id].sent += n;
             world.sockets[id].fin = fin(id);
-            world.wake(id);
+            world.wake(id, Side::Read);
         }
     };
     send(&simulation, 10, |_| false);
@@ -164,7 +164,7 @@ fn no_listener_starves() {
             }
             let leaving = *world.open.first().unwrap();
             world.sockets[leaving].fin = true;
-            world.wake(leaving);
+            world.wake(leaving, Side::Read);
         }
         simulation.settle();
     }

@@ -8,12 +8,13 @@ use crate::protocol::hello::Hello;
 use crate::protocol::scrape::Scrape;
 
 /// Tells which seed it was if it fails.
-struct Seed(u64, &'static str);
+struct Seed(u64, &'static str, Poll);
 
 impl Drop for Seed {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            println!("SEEDS={} fails for {}", self.0, self.1);
+            let Self(seed, name, poll) = self;
+            println!("SEEDS={seed} fails for {name} on {poll:?}");
         }
     }
 }
@@ -57,7 +58,7 @@ impl Totals {
 
 /// Runs the seeds, and asserts that connections were closed for exactly these reasons, besides those
 /// that every protocol has.
-fn simulate<M: Model>(usual: u64, reasons: &[&str]) {
+fn simulate<M: Model>(poll: Poll, usual: u64, reasons: &[&str]) {
     let (seeds, tells) = seeds(usual);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let totals = std::thread::scope(|scope| {
@@ -65,7 +66,7 @@ fn simulate<M: Model>(usual: u64, reasons: &[&str]) {
             let share = seeds.clone().skip(thread).step_by(threads);
             scope.spawn(move || {
                 share
-                    .map(|seed| run::<M>(seed, tells))
+                    .map(|seed| run::<M>(seed, poll, tells))
                     .fold(Totals::default(), Totals::add)
             })
         });
@@ -74,7 +75,10 @@ fn simulate<M: Model>(usual: u64, reasons: &[&str]) {
         totals.reduce(Totals::add).unwrap()
     });
     let count = seeds.end - seeds.start;
-    println!("{}, {count} seeds of {STEPS} steps: {totals:?}", M::NAME);
+    println!(
+        "{} on {poll:?}, {count} seeds of {STEPS} steps: {totals:?}",
+        M::NAME
+    );
     if count >= 100 {
         let seen = totals.closed.iter().filter(|(_, count)| **count > 0);
         let seen: Vec<&str> = seen.map(|(reason, _)| *reason).collect();
@@ -86,9 +90,9 @@ fn simulate<M: Model>(usual: u64, reasons: &[&str]) {
     }
 }
 
-fn run<M: Model>(seed: u64, tells: bool) -> Totals {
-    let _seed = Seed(seed, M::NAME);
-    let mut simulation = Simulation::<M>::new(seed, tells);
+fn run<M: Model>(seed: u64, poll: Poll, tells: bool) -> Totals {
+    let _seed = Seed(seed, M::NAME, poll);
+    let mut simulation = Simulation::<M>::new(seed, poll, tells);
     simulation.run();
     let (stats, world) = (simulation.reactor.stats(), simulation.world.borrow());
     let lost = world.sockets.iter().filter(|s| s.accepted_at.is_none());
@@ -101,35 +105,68 @@ fn run<M: Model>(seed: u64, tells: bool) -> Totals {
     }
 }
 
+fn hello(poll: Poll, seeds: u64) {
+    simulate::<Hello>(poll, seeds, &["echoed", "left early", "lingering cut"]);
+}
+
+fn scrape(poll: Poll, seeds: u64) {
+    simulate::<Scrape>(poll, seeds, &["answered", "left early", "lingering cut"]);
+}
+
+fn daytime(poll: Poll, seeds: u64) {
+    simulate::<Daytime>(poll, seeds, &["told", "lingering cut"]);
+}
+
+fn echo(poll: Poll, seeds: u64) {
+    // It closes behind the peer's FIN, and never lingers.
+    simulate::<Echo>(poll, seeds, &["finished"]);
+}
+
+fn chargen(poll: Poll, seeds: u64) {
+    // It has no end.
+    simulate::<Chargen>(poll, seeds, &[]);
+}
+
+fn stream_that_ends(poll: Poll, seeds: u64) {
+    // It closes behind the peer's FIN, as echo does.
+    simulate::<Verse>(poll, seeds, &["left early", "sung"]);
+}
+
 #[test]
 fn simulation_of_hello() {
-    simulate::<Hello>(10_000, &["echoed", "left early", "lingering cut"]);
+    hello(Poll::Epoll, 10_000);
 }
 
 #[test]
 fn simulation_of_a_scrape() {
-    simulate::<Scrape>(3_000, &["answered", "left early", "lingering cut"]);
+    scrape(Poll::Epoll, 3_000);
 }
 
 #[test]
 fn simulation_of_daytime() {
-    simulate::<Daytime>(3_000, &["told", "lingering cut"]);
+    daytime(Poll::Epoll, 3_000);
 }
 
 #[test]
 fn simulation_of_echo() {
-    // It closes behind the peer's FIN, and never lingers.
-    simulate::<Echo>(3_000, &["finished"]);
+    echo(Poll::Epoll, 3_000);
 }
 
 #[test]
 fn simulation_of_chargen() {
-    // It has no end.
-    simulate::<Chargen>(3_000, &[]);
+    chargen(Poll::Epoll, 3_000);
 }
 
 #[test]
 fn simulation_of_a_stream_that_ends() {
-    // It closes behind the peer's FIN, as echo does.
-    simulate::<Verse>(3_000, &["left early", "sung"]);
+    stream_that_ends(Poll::Epoll, 3_000);
+}
+
+/// 10,000 seeds in all.
+#[test]
+fn simulation_on_kqueue() {
+    hello(Poll::Kqueue, 5_000);
+    for protocol in [scrape, daytime, echo, chargen, stream_that_ends] {
+        protocol(Poll::Kqueue, 1_000);
+    }
 }

@@ -8,6 +8,7 @@ use mio::Interest;
 use super::super::calls::CALLS_PER_TURN;
 use super::super::models::{Model, Owes, Past, Random, Renewal, Wait};
 use super::super::{Full, LINGER, Moment, Rules};
+use super::poll::{Poll, Side};
 
 /// One connection, as its peer and the kernel see it.
 #[derive(Default)]
@@ -58,17 +59,8 @@ impl Socket {
         self.unread() > 0 || self.fin || self.reset
     }
 
-    fn is_writable(&self) -> bool {
+    pub(super) fn is_writable(&self) -> bool {
         self.room > 0 || self.reset
-    }
-
-    /// Whether epoll would report it, for what it is registered for. A reset is reported always.
-    pub(super) fn is_ready(&self) -> bool {
-        self.reset
-            || self.interest.is_some_and(|interest| {
-                interest.is_readable() && self.is_readable()
-                    || interest.is_writable() && self.is_writable()
-            })
     }
 }
 
@@ -103,8 +95,10 @@ pub(super) struct World<M: Model> {
     /// The listeners' queues, and whether other processes have them, too.
     pub(super) queues: Vec<Queue>,
     pub(super) are_shared: bool,
-    /// epoll's list of what is ready, in order; and what of it was reported in this turn.
-    pub(super) ready: Vec<usize>,
+    /// How the kernel reports, its list of what is ready, in order, and what of it was reported in this
+    /// turn.
+    pub(super) poll: Poll,
+    pub(super) ready: Vec<(usize, Side)>,
     pub(super) reported: BTreeSet<usize>,
     pub(super) keys: BTreeMap<usize, usize>,
     /// Faults at hand: the next errors of accept4, and how often the others come, one in so many.
@@ -142,6 +136,7 @@ impl<M: Model> World<M> {
             newcomer: None,
             queues: (0..listeners).map(|_| Queue::default()).collect(),
             are_shared: false,
+            poll: Poll::Epoll,
             ready: vec![],
             reported: BTreeSet::new(),
             keys: BTreeMap::new(),
@@ -165,7 +160,7 @@ impl<M: Model> World<M> {
     pub(super) fn arrive(&mut self, index: usize, room: usize) {
         let id = self.sockets.len();
         self.queues[index].waiting.push_back(id);
-        self.report(index);
+        self.report_listener(index);
         self.sockets.push(Socket {
             room,
             past: Past {
@@ -216,35 +211,8 @@ impl<M: Model> World<M> {
         self.open.iter().map(|id| &self.sockets[*id])
     }
 
-    pub(super) fn report(&mut self, key: usize) {
-        if !self.ready.contains(&key) {
-            self.ready.push(key);
-        }
-    }
-
     pub(super) fn fault(&mut self, one_in: usize) -> bool {
         one_in > 0 && self.random.one_in(one_in)
-    }
-
-    /// Something new happened to the socket: an edge, if it is registered for that.
-    pub(super) fn wake(&mut self, id: usize) {
-        let socket = &self.sockets[id];
-        if let Some(key) = socket.key.filter(|_| socket.is_ready()) {
-            self.report(key);
-        }
-    }
-
-    pub(super) fn watch(&mut self, key: usize, id: usize, interest: Interest) -> io::Result<()> {
-        if self.fault(self.poll_faults) {
-            self.shortage = true;
-            self.sockets[id].last = Last::Fault;
-            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
-        }
-        self.sockets[id].key = Some(key);
-        self.sockets[id].interest = Some(interest);
-        self.keys.insert(key, id);
-        self.wake(id);
-        Ok(())
     }
 
     /// What every call on a socket may meet.
@@ -257,7 +225,9 @@ impl<M: Model> World<M> {
         socket.driven_at = Some(self.now);
         let (turn, calls) = socket.calls;
         socket.calls = (self.turns, if turn == self.turns { calls + 1 } else { 1 });
-        let many = socket.calls.1 > CALLS_PER_TURN && !may_be_driven_twice;
+        // kqueue's two events drive it twice.
+        let most = CALLS_PER_TURN * self.poll.reports(Side::Both).len();
+        let many = socket.calls.1 > most && !may_be_driven_twice;
         assert!(!many, "the others wait for connection {id}");
         if self.fault(self.interrupts) {
             return Err(io::ErrorKind::Interrupted.into());

@@ -2,8 +2,9 @@
 //!
 //! A seed makes a world: peers that connect, stall, trickle, flood, reset and leave, a kernel that
 //! interrupts, runs out of descriptors and reports late or for nothing, as epoll or as kqueue does, and
-//! time that passes. After every step the promises are checked. `SEEDS=17 cargo test simulation -- --nocapture` replays a seed
-//! and tells its steps; `SEEDS=0..1000000` runs a range.
+//! time that passes. After every step the promises are checked.
+//! `SEEDS=17 cargo test simulation -- --nocapture` replays a seed and tells its steps;
+//! `SEEDS=0..1000000` runs a range.
 
 mod checks;
 mod kernel;

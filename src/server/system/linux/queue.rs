@@ -9,10 +9,11 @@
 
 use std::cell::Cell;
 use std::io;
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::GetStruct;
+use nix::sys::socket::{GetSockOpt, getsockopt};
 use socket2::{SockFilter, Socket};
 
 use crate::reactor::Moment;
@@ -46,9 +47,32 @@ nix::getsockopt_impl!(
 const SO_MEMINFO: libc::c_int = 55; // asm-generic/socket.h, since Linux 4.12
 const DROPS: usize = 8;
 
+/// SO_COOKIE, of which the kernel gives nothing to somebody who has no room for 8 bytes.
+#[derive(Clone, Copy, Debug)]
+struct Cookie;
+nix::getsockopt_impl!(
+    Cookie,
+    libc::SOL_SOCKET,
+    libc::SO_COOKIE,
+    u64,
+    GetStruct<u64>
+);
+
+/// An option that is longer than 4 bytes. Under qemu-user, as in a container of another architecture, the
+/// kernel is asked for 4 bytes of any option, and nix panics because the others are missing. The cookie
+/// fails there, and tells that once.
+fn get_long<O: GetSockOpt>(socket: &Socket, option: O) -> io::Result<O::Val> {
+    static ARE_PASSED_ON: OnceLock<bool> = OnceLock::new();
+    let is_ok = || getsockopt(socket, Cookie).is_ok();
+    if !ARE_PASSED_ON.get_or_init(is_ok) {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    Ok(getsockopt(socket, option)?)
+}
+
 /// How many peers wait in the queue of a TCP listener, and how many may.
 pub(super) fn length(socket: &Socket) -> io::Result<(u32, u32)> {
-    let info = getsockopt(socket, TcpInfo)?;
+    let info = get_long(socket, TcpInfo)?;
     Ok((info[WAITING], info[MOST]))
 }
 
@@ -93,7 +117,7 @@ impl Guard {
     /// # Errors
     /// As getsockopt(2) and setsockopt(2).
     pub(crate) fn watch(&self, socket: &Socket, now: Moment) -> io::Result<Watched> {
-        let drops = getsockopt(socket, MemInfo)?[DROPS];
+        let drops = get_long(socket, MemInfo)?[DROPS];
         let news = drops.wrapping_sub(self.drops.replace(drops));
         let begins = now.after(WINDOW);
         let (state, is_new) = match self.state.get() {

@@ -23,7 +23,7 @@ _hello__load() {
 
     case "${cmd}" in
         hello__load)
-            opts="-n -d -c -r -h -V --check --exchanges --duration --concurrency --rate --hold --ramp --payload --source --greeting --timeout --json --html --seed --fail-if --help --version"
+            opts="-n -d -c -r -h -V --check --exchanges --duration --concurrency --rate --hold --ramp --payload --max-read --source --greeting --timeout --json --html --seed --fail-if --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -70,6 +70,10 @@ _hello__load() {
                     return 0
                     ;;
                 --payload)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-read)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -5,12 +5,13 @@ complete -c hello-load -s r -l rate -d 'Open loop: so many exchanges are begun a
 complete -c hello-load -l hold -d 'First open so many connections, greeted and silent; in the end finish each with an exchange' -r
 complete -c hello-load -l ramp -d 'How many of the held to open a second' -r
 complete -c hello-load -l payload -d 'What to send, or MIN-MAX for lengths in between' -r
+complete -c hello-load -l max-read -d 'What the servers read at most: an echo has no more, and at least what one segment carries' -r
 complete -c hello-load -l source -d 'Where to connect from; repeatable. Each address has ports of its own' -r
 complete -c hello-load -l greeting -d 'What the servers send first, escaped as for them' -r
 complete -c hello-load -l timeout -d 'How long an exchange may take; 0 for ever' -r
 complete -c hello-load -l html -d 'The report as a page with charts' -r -F
 complete -c hello-load -l seed -d 'Makes the payloads the same as in another run' -r
-complete -c hello-load -l fail-if -d 'Exit with 3 if this is so, as in p99>50ms, echo.p50>=1ms, rate<10k, wrong>0; repeatable' -r
+complete -c hello-load -l fail-if -d 'Exit with 3 if this is so, as in p99>50ms, echo.p50>=1ms, rate<10k, missed>5; repeatable' -r
 complete -c hello-load -l check -d 'One exchange with each, silent if it is right: for health checks'
 complete -c hello-load -l json -d 'The report as one JSON object'
 complete -c hello-load -s h -l help -d 'Print help'

@@ -5,6 +5,8 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use super::report::condition::Condition;
@@ -45,8 +47,15 @@ pub fn parse(
     let mut matches = usage::matches(command(), &line)?;
     let seed = matches.remove_one("seed").unwrap_or_else(random);
     let check = matches.get_flag("check");
+    let is_given = |name| matches.value_source(name) == Some(ValueSource::CommandLine);
+    // In an open loop it limits how many held connections are opened and finished at once.
+    let has_concurrency = is_given("concurrency") && !is_given("hold");
+    let options = options(&mut matches, seed, check);
+    if let Some(why) = ignored(has_concurrency, &options) {
+        return Err(command().error(ErrorKind::ArgumentConflict, why));
+    }
     Ok(Invocation {
-        options: options(&mut matches, seed, check),
+        options,
         line: quoted(line.get(1..).unwrap_or_default()),
         seed,
         check,
@@ -58,6 +67,20 @@ pub fn parse(
             .flatten()
             .collect(),
     })
+}
+
+/// Which option would be ignored, and why. An option that has no effect is a mistake.
+fn ignored(has_concurrency: bool, options: &Options) -> Option<&'static str> {
+    let is_unix = |target: &Address| matches!(target, Address::Unix(_));
+    if has_concurrency && options.plan.rate.is_some() {
+        Some(
+            "--concurrency has no effect beside --rate: an open loop has as many under way as it takes",
+        )
+    } else if !options.sources.is_empty() && options.targets.iter().all(is_unix) {
+        Some("--source has no effect: a Unix socket has no address to connect from")
+    } else {
+        None
+    }
 }
 
 fn quoted(arguments: &[OsString]) -> String {
@@ -91,7 +114,8 @@ pub fn command() -> Command {
             "A count may end in k, M, G, Ki, Mi or Gi; a duration has units, as in 500ms or 1m30s.\n\
              Without -n and -d there are 10000 exchanges; with --hold alone none beside the held.\n\
              The report is on stdout, progress on stderr and only on a terminal.\n\
-             Exit status: 0 right, 1 could not run, 2 wrong usage, 3 something was wrong.",
+             Exit status: 0 right, 1 could not run, 2 wrong usage, 3 something was wrong or missed,\n\
+             or nothing was right; 130 or 143 if SIGINT or SIGTERM cut it short.",
         )
         .arg(
             Arg::new("target")
@@ -104,7 +128,15 @@ pub fn command() -> Command {
         .arg(flag(
             "check",
             "One exchange with each, silent if it is right: for health checks",
-        ))
+        )
+        .conflicts_with_all([
+            "exchanges",
+            "duration",
+            "concurrency",
+            "rate",
+            "hold",
+            "ramp",
+        ]))
         .arg(
             setting("exchanges", "N", "How many exchanges")
                 .short('n')
@@ -152,6 +184,16 @@ pub fn command() -> Command {
         )
         .arg(
             setting(
+                "max-read",
+                "BYTES",
+                "What the servers read at most: an echo has no more, and at least\n\
+                     what one segment carries",
+            )
+            .default_value("1000")
+            .value_parser(Utf8(bytes)),
+        )
+        .arg(
+            setting(
                 "source",
                 "ADDR[/PREFIX]",
                 "Where to connect from; repeatable. Each address has\n\
@@ -185,7 +227,7 @@ pub fn command() -> Command {
                 "fail-if",
                 "EXPR",
                 "Exit with 3 if this is so, as in p99>50ms, echo.p50>=1ms,\n\
-                     rate<10k, wrong>0; repeatable",
+                     rate<10k, missed>5; repeatable",
             )
             .action(ArgAction::Append)
             .value_parser(Utf8(str::parse::<Condition>)),
@@ -212,6 +254,13 @@ fn at_least_one(text: &str) -> Result<u64, String> {
     (count > 0)
         .then_some(count)
         .ok_or_else(|| "must be at least 1".to_owned())
+}
+
+fn bytes(text: &str) -> Result<usize, String> {
+    let bytes = count(text)?;
+    let fits = (1..=MAX_MESSAGE as u64).contains(&bytes);
+    fits.then_some(bytes as usize)
+        .ok_or_else(|| format!("{bytes} is not in 1..={MAX_MESSAGE}"))
 }
 
 /// `1000` or `1-64Ki`, in bytes.
@@ -245,6 +294,7 @@ fn options(matches: &mut ArgMatches, seed: u64, check: bool) -> Options {
             .collect(),
         plan,
         payloads: Payloads::new(seed, shortest, longest),
+        max_read: matches.remove_one("max-read").unwrap_or(1000),
         greeting: matches.remove_one("greeting").unwrap_or_default(),
         timeout: matches.remove_one("timeout").unwrap_or(Duration::ZERO),
     }
@@ -283,72 +333,4 @@ fn plan(matches: &mut ArgMatches) -> Plan {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parsed(line: &str) -> Option<Invocation> {
-        parse(
-            format!("hello-load {line}")
-                .trim()
-                .split(' ')
-                .map(str::to_owned),
-        )
-        .ok()
-    }
-
-    #[test]
-    fn the_plan_follows_from_what_is_asked_for() {
-        let check = |line: &str, exchanges: Option<u64>, hold: u64| {
-            let plan = parsed(line).unwrap().options.plan;
-            assert_eq!((plan.exchanges, plan.hold), (exchanges, hold), "{line}");
-        };
-        check("", Some(10_000), 0);
-        check("-n 5", Some(5), 0);
-        check("-d 3s", None, 0);
-        check("-d 3s -n 5", Some(5), 0);
-        check("--hold 7", Some(0), 7);
-        check("--hold 7 -r 10", Some(10_000), 7);
-        check("--hold 7 -r 10 -d 1s", None, 7);
-        check("--check --hold 7", Some(1), 0);
-        check("--check 127.0.0.1:1 127.0.0.1:2", Some(2), 0);
-        check("-n 20k --hold 1M", Some(20_000), 1_000_000);
-    }
-
-    #[test]
-    fn the_command_line_can_be_repeated() {
-        let line = "-n 5 --greeting hel'lo\\n unix:/a";
-        let invocation = parsed(line).unwrap();
-        let quoted = r"hello-load -n 5 --greeting 'hel'\''lo\n' unix:/a";
-        assert_eq!(invocation.line, quoted);
-    }
-
-    #[test]
-    fn wrong_usage_is_refused() {
-        for line in [
-            "-c 0",
-            "-r 0",
-            "--hold 1 --ramp 0",
-            "--ramp 1",
-            "-n x",
-            "-n 5kk",
-            "-n 99999999999999M",
-            "--payload 0",
-            "--payload 9-3",
-            "--payload 1048577",
-            "--source here",
-            "--fail-if p99",
-            "--greeting \\q",
-            "127.0.0.1",
-        ] {
-            assert!(parsed(line).is_none(), "{line}");
-        }
-        for line in [
-            "-n 0",
-            "--payload 1-1048576",
-            "--seed 18446744073709551615",
-            "unix:/a [::1]:1",
-        ] {
-            assert!(parsed(line).is_some(), "{line}");
-        }
-    }
-}
+mod tests;

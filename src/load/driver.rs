@@ -38,10 +38,6 @@ use crate::server::signals::{Request, Signals};
 const EVENTS_PER_TURN: usize = 256;
 const OPENS_PER_TURN: usize = 256;
 
-/// The time after which a connection that lacked a port, a descriptor or a place in a queue is
-/// tried again.
-const RETRY: Duration = Duration::from_millis(1);
-
 /// A run.
 pub struct Load {
     poll: Poll,
@@ -50,37 +46,45 @@ pub struct Load {
     signals: Option<Signals>,
     clients: Clients,
     schedule: Schedule,
-    clock: Clock,
     ended: Option<Duration>,
     /// When to try again to open a connection that lacked something.
     retry_at: Option<Moment>,
+    /// The signal that cut the run short.
+    signal: Option<i32>,
 }
 
 impl Load {
     /// Resolves the targets and gets ready. Nothing is sent before the first [turn](Self::turn).
     ///
     /// # Errors
-    /// One line: a target does not resolve, sources overlap, or no descriptor is left.
+    /// One line: a target does not resolve, sources overlap, no descriptor is left, or the plan needs
+    /// more connections than there is [room](Self::room) for.
     pub fn new(options: Options) -> io::Result<Self> {
-        let dialer = Dialer::new(&options.targets, options.sources, options.timeout)?;
-        let clock = Clock::start();
+        let (plan, timeout) = (options.plan, options.timeout);
+        let hold = plan.hold;
+        let dialer = Dialer::new(&options.targets, options.sources, timeout, &plan)?;
         let poll = Poll::new()?;
         let expected = Expected {
             greeting: options.greeting,
             payloads: options.payloads,
+            max_read: options.max_read,
             opened: 0,
         };
-        Ok(Self {
+        let mut load = Self {
             wakeup: Wakeup::new(poll.registry())?,
             poll,
             events: Events::with_capacity(EVENTS_PER_TURN),
             signals: None,
-            clients: Clients::new(dialer, expected, options.timeout, clock)?,
-            schedule: Schedule::new(options.plan, Moment::START),
-            clock,
+            clients: Clients::new(dialer, expected, timeout, Clock::start())?,
+            schedule: Schedule::new(plan, Moment::START),
             ended: None,
             retry_at: None,
-        })
+            signal: None,
+        };
+        let room = usize::try_from(load.room()?.connections).unwrap_or(usize::MAX);
+        let held = usize::try_from(hold).unwrap_or(usize::MAX);
+        load.clients.reserve(room, held.min(room));
+        Ok(load)
     }
 
     /// Catches SIGINT, SIGTERM and SIGHUP from here on: each [cuts the run
@@ -108,6 +112,16 @@ impl Load {
         Ok(room)
     }
 
+    /// The same, if the run may lack it: in an open loop whose exchanges take a second each.
+    ///
+    /// # Errors
+    /// As [`room`](Self::room).
+    pub fn may_lack_room(&self) -> io::Result<Option<Room>> {
+        let room = self.room()?;
+        let is_scarce = self.schedule.may_need() > room.connections;
+        Ok(is_scarce.then_some(room))
+    }
+
     /// What the run has measured so far.
     #[must_use]
     pub fn record(&self) -> &Record {
@@ -117,7 +131,7 @@ impl Load {
     /// How long the run has taken, so far or in all.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
-        self.ended.unwrap_or_else(|| self.clock.elapsed())
+        self.ended.unwrap_or_else(|| self.clients.clock.elapsed())
     }
 
     /// What the run is doing.
@@ -130,7 +144,7 @@ impl Load {
     #[must_use]
     pub fn progress(&self) -> f64 {
         let counts = self.clients.counts();
-        self.schedule.progress(counts, self.clock.now())
+        self.schedule.progress(counts, self.clients.clock.now())
     }
 
     /// Whether a signal or an error has ended the run.
@@ -139,18 +153,25 @@ impl Load {
         self.schedule.is_cut_short()
     }
 
+    /// The signal that has cut the run short, if one did.
+    #[must_use]
+    pub fn signal(&self) -> Option<i32> {
+        self.signal
+    }
+
     /// One turn: begins what is due, waits for events, at most for `timeout`, and handles them.
     /// Returns whether there is more to do. After the last turn, if signals are
     /// [caught](Self::catch_signals), the next SIGINT or SIGTERM ends the process.
     ///
     /// # Errors
-    /// The poll is broken, no descriptor is left, or a source is not an address of this machine.
+    /// The poll is broken, no descriptor is left, a source is not an address of this machine, or every
+    /// target of a run without a duration has refused for a minute.
     /// The run is cut short then. What is wrong with one connection is in the
     /// [record](Self::record).
     pub fn turn(&mut self, timeout: Duration) -> io::Result<bool> {
         let turned = self.advance(timeout);
         if turned.is_err() {
-            self.schedule.cut_short(self.clock.now());
+            self.schedule.cut_short(self.clients.clock.now());
         }
         self.mark();
         if self.schedule.stage() == Stage::Over {
@@ -165,10 +186,14 @@ impl Load {
             return Ok(());
         }
         let timeout = self.wait_until(next)?.min(timeout);
+        let asked = next.map_or(timeout, |at| {
+            timeout.min(self.clients.clock.now().until(at))
+        });
         let interrupted = match self.poll.poll(&mut self.events, Some(timeout)) {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => true,
             polled => polled.map(|()| false)?,
         };
+        self.clients.clock.handle_woken(asked);
         self.handle_signals(interrupted);
         // The events of the signals and of the wakeup have keys that no client has.
         for event in &self.events {
@@ -180,35 +205,32 @@ impl Load {
             self.clients
                 .drive(self.poll.registry(), event.token().0, ready);
         }
-        self.clients.expire();
+        self.clients.expire(self.poll.registry());
         Ok(())
     }
 
     /// Begins what is due. Returns when more will be due, if that depends on time alone.
     fn begin(&mut self) -> io::Result<Option<Moment>> {
-        let now = self.clock.now();
+        let now = self.clients.clock.now();
         if let Some(at) = self.retry_at.filter(|at| *at > now) {
             return Ok(Some(at));
         }
         self.retry_at = None;
         let registry = self.poll.registry();
         for _ in 0..OPENS_PER_TURN {
-            let now = self.clock.now();
-            let late = self.schedule.lateness(now);
-            self.clients.record.latest = self.clients.record.latest.max(late);
-            let opened = match self.schedule.step(self.clients.counts(), now) {
+            let now = self.clients.clock.now();
+            let (role, due) = match self.schedule.step(self.clients.counts(), now) {
                 Step::Wait(until) => return Ok(until),
                 Step::Finish => {
                     self.clients.finish(registry);
                     continue;
                 }
-                Step::Hold => self.clients.open(registry, Role::Ramping, now)?,
-                Step::Exchange(meant) => self.clients.open(registry, Role::Churning, meant)?,
+                Step::Hold(due) => (Role::Ramping, due),
+                Step::Exchange(due) => (Role::Churning, due),
             };
-            if !opened {
-                // No event tells when a port, a descriptor or a place in a queue is free again.
+            self.retry_at = self.clients.open(registry, role, due)?;
+            if self.retry_at.is_some() {
                 self.schedule.take_back();
-                self.retry_at = Some(self.clock.now().after(RETRY));
                 return Ok(self.retry_at);
             }
         }
@@ -217,7 +239,7 @@ impl Load {
 
     /// How long the poll may sleep. The wakeup ends the sleep when the `next` connection is due.
     fn wait_until(&mut self, next: Option<Moment>) -> io::Result<Duration> {
-        let (now, mut wakeup) = (self.clock.now(), None);
+        let (now, mut wakeup) = (self.clients.clock.now(), None);
         if let Some(at) = next {
             if at <= now {
                 return Ok(Duration::ZERO);
@@ -231,13 +253,17 @@ impl Load {
     }
 
     fn handle_signals(&mut self, interrupted: bool) {
-        let now = self.clock.now();
+        let now = self.clients.clock.now();
         let Some(signals) = &mut self.signals else {
             return;
         };
-        let requests = signals.hear(interrupted, &self.events, now);
-        let ends = |request| matches!(request, Request::ShutDown | Request::HangUp);
-        if requests.into_iter().any(ends) {
+        for request in signals.hear(interrupted, &self.events, now) {
+            let signal = match request {
+                Request::ShutDown(signal) => signal,
+                Request::HangUp => libc::SIGHUP,
+                Request::Report | Request::Nothing => continue,
+            };
+            self.signal.get_or_insert(signal);
             self.schedule.cut_short(now);
         }
     }
@@ -246,7 +272,9 @@ impl Load {
     fn mark(&mut self) {
         let point = self.clients.point(self.elapsed());
         let stage = self.schedule.stage();
+        let stood_still = self.clients.clock.stood_still();
         let record = &mut self.clients.record;
+        record.stood_still = stood_still;
         record.course.advance(point);
         if record.stages.last().is_none_or(|(last, _)| *last != stage) {
             record.stages.push((stage, point.at));
@@ -257,14 +285,28 @@ impl Load {
         if self.ended.is_some() {
             return;
         }
-        let elapsed = self.clock.elapsed();
+        let elapsed = self.clients.clock.elapsed();
         self.ended = Some(elapsed);
         self.clients.give_up();
         let point = self.clients.point(elapsed);
-        self.clients.record.missed = self.schedule.missed();
-        self.clients.record.course.end(point);
-        if let Some(signals) = &self.signals {
-            signals.stop_hearing();
+        let record = &mut self.clients.record;
+        record.missed = self.schedule.missed();
+        record.course.end(point);
+        self.stop_hearing();
+    }
+
+    /// From here on a signal ends the process. But timeout(1) sends each signal twice, and the second
+    /// must not cost the report.
+    fn stop_hearing(&mut self) {
+        let clock = &self.clients.clock;
+        let Some(signals) = &mut self.signals else {
+            return;
+        };
+        while let Some(at) = signals.alarm() {
+            let wait = clock.now().until(at);
+            let polled = self.poll.poll(&mut self.events, Some(wait));
+            signals.hear(polled.is_err(), &self.events, clock.now());
         }
+        signals.stop_hearing();
     }
 }

@@ -1,10 +1,11 @@
 //! The machine: what a run does, without a socket and without a clock.
 //!
-//! A [schedule] says what begins when, an [exchange] says what its connection does next, the
+//! A [schedule] says what begins when, a [pause] when a target that refuses is asked again, an [exchange] says what its connection does next, the
 //! [payload] says which bytes it sends, and the [record] counts what became of it. The driver calls
 //! these, and the report reads the record; the machine knows neither.
 
 pub mod exchange;
+pub(crate) mod pause;
 pub(crate) mod payload;
 pub(crate) mod record;
 pub(crate) mod schedule;

@@ -1,9 +1,12 @@
 //! The load client: it opens many connections from one thread, checks every byte, and accounts for
 //! every connection.
 //!
-//! It has three rooms, and each knows only those below it. `cli` reads the command line for them.
+//! It has four rooms, and each knows only those below it.
 //!
 //! ```text
+//!    program: the command line, stdout and stderr, the exit code
+//!            │                                  │
+//!            ▼                                  ▼
 //!    driver: sockets and a poll        report: text, JSON, a page, conditions
 //!            │                                  │
 //!            └────────────────┬─────────────────┘
@@ -18,10 +21,11 @@
 pub mod cli;
 mod driver;
 mod machine;
+pub mod program;
 pub mod report;
 
 pub use driver::{Load, Options, ParseSourceError, Room, Source};
 pub use machine::exchange;
 pub use machine::payload::Payloads;
-pub use machine::record::{Course, Point, Record, Shortage};
+pub use machine::record::{Course, Point, Record, Shortage, Tally};
 pub use machine::schedule::{Plan, Stage};

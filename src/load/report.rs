@@ -6,6 +6,7 @@ pub mod html;
 mod json;
 mod latency;
 mod quantity;
+mod targets;
 mod text;
 
 use std::ops::Range;
@@ -14,7 +15,7 @@ use std::time::{Duration, SystemTime};
 use latency::Latency;
 use quantity::Time;
 
-use super::machine::record::Record;
+use super::machine::record::{Record, Tally};
 use super::machine::schedule::{LATE, Stage};
 
 /// The version of the JSON object. It changes when a field is removed or its meaning changes.
@@ -93,6 +94,10 @@ impl Report<'_> {
             rows.push(row("total, raw", "total_raw", &record.total));
         }
         rows.push(row("total", "total", &record.corrected));
+        if record.with_timed_out.len() > record.corrected.len() {
+            let all = &record.with_timed_out;
+            rows.push(row("with timed out", "total_timed_out", all));
+        }
         let [connect, greeting, echo, eof] = &record.held_phases;
         if self.record.held > 0 {
             rows.push(row("held: connect", "held_connect", connect));
@@ -101,6 +106,12 @@ impl Report<'_> {
             rows.push(row("held: eof", "held_eof", eof));
         }
         rows
+    }
+
+    /// The counts by target, without those of addresses that were not used.
+    pub(crate) fn tallies(&self) -> impl Iterator<Item = &Tally> {
+        let tallies = self.record.by_target.iter();
+        tallies.filter(|tally| tally.opened > 0)
     }
 
     /// Why it ended early, if it did.
@@ -112,6 +123,26 @@ impl Report<'_> {
                 .then(|| "cut short by a signal".to_owned()),
         }
     }
+
+    /// What the table of latencies is about: failed exchanges have no time in it.
+    pub(crate) fn about_latencies(&self) -> String {
+        let (right, wrong) = (self.record.right, self.record.wrongs());
+        let all = (right + wrong).max(1) as f64;
+        let mut about = format!("times of the {right} right exchanges; ");
+        match (wrong, self.record.timed_out()) {
+            (0, _) => about.push_str("none failed"),
+            (_, timed_out) => {
+                let share = wrong as f64 * 100.0 / all;
+                about += &format!("{wrong} failed ({share:.2} %), {timed_out} of them timed out");
+            }
+        }
+        about
+    }
+
+    /// How to read the table: every time counts from something that the load client did itself. What
+    /// had arrived before it looked would have no time of its own.
+    pub(crate) const PHASES: &'static str = "connect and greeting count from the connect, echo and eof from \
+                                     the payload; greeting + eof = total";
 
     /// What a reader must know to trust the figures: a line for each point.
     pub(crate) fn remarks(&self) -> Vec<String> {
@@ -130,6 +161,13 @@ impl Report<'_> {
             ));
         } else if self.rate.is_some() {
             remarks.push(format!("the latest began {late} after its time"));
+        }
+        if !record.stood_still.is_zero() {
+            let stood_still = Time(record.stood_still.as_nanos() as u64);
+            remarks.push(format!(
+                "hello-load itself stood still for {stood_still}: timeouts leave that out, the times \
+                 below do not"
+            ));
         }
         for (shortage, waited) in &record.waited {
             let waited = Time(waited.as_nanos() as u64);

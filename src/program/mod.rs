@@ -4,7 +4,7 @@ mod announcement;
 pub mod cli;
 pub mod escape;
 mod logging;
-mod stdio;
+pub(crate) mod stdio;
 pub(crate) mod usage;
 pub(crate) mod values;
 

@@ -89,7 +89,7 @@ impl Write for Lines {
 }
 
 /// One of the standard streams, which never blocks.
-pub(super) struct Stream {
+pub(crate) struct Stream {
     stream: Box<dyn Write + Send>,
     fd: RawFd,
     /// `None` for what has to be asked nothing: a file of our own, and what always has room.
@@ -97,15 +97,15 @@ pub(super) struct Stream {
 }
 
 /// Why a stream has not taken all.
-pub(super) struct Stopped {
+pub(crate) struct Stopped {
     /// How many bytes it has taken.
-    pub(super) written: usize,
+    pub(crate) written: usize,
     /// Whether it only wants room, and is [writable](Stream::as_raw_fd) when it has some.
-    pub(super) is_full: bool,
+    pub(crate) is_full: bool,
 }
 
 impl Stream {
-    pub(super) fn new(stream: impl Write + AsRawFd + IsTerminal + Send + 'static) -> Self {
+    pub(crate) fn new(stream: impl Write + AsRawFd + IsTerminal + Send + 'static) -> Self {
         match open_anew(&stream) {
             Ok(ours) => Self {
                 fd: ours.as_raw_fd(),
@@ -121,7 +121,7 @@ impl Stream {
     }
 
     /// As `write_all`, as far as there is room.
-    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Stopped> {
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Stopped> {
         let mut written = 0;
         while written < bytes.len() {
             let rest = &bytes[written..];

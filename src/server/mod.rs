@@ -298,7 +298,7 @@ impl<P: Protocol> Server<P> {
         if let Some(signals) = &mut self.signals {
             for request in signals.hear(interrupted, &self.events, now) {
                 match request {
-                    signals::Request::ShutDown => self.shut_down(),
+                    signals::Request::ShutDown(_) => self.shut_down(),
                     signals::Request::Report => self.report(),
                     signals::Request::HangUp | signals::Request::Nothing => {}
                 }

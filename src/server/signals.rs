@@ -24,8 +24,8 @@ use crate::reactor::Moment;
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
-    /// SIGTERM, SIGINT: shut down.
-    ShutDown,
+    /// SIGTERM, SIGINT: shut down. It has the number of the signal.
+    ShutDown(c_int),
     /// SIGUSR1: log the stats.
     Report,
     /// SIGHUP, as a terminal that closes sends it. This and the next would end the process if nobody
@@ -115,13 +115,14 @@ impl Signals {
 
     fn requests(&mut self, now: Moment) -> Vec<Request> {
         let request = |signal: c_int| match signal {
-            SIGTERM | SIGINT => Request::ShutDown,
+            SIGTERM | SIGINT => Request::ShutDown(signal),
             SIGUSR1 => Request::Report,
             SIGHUP => Request::HangUp,
             _ => Request::Nothing,
         };
         let requests: Vec<Request> = self.delivery.pending().map(request).collect();
-        if requests.contains(&Request::ShutDown) {
+        let shuts_down = |request: &Request| matches!(request, Request::ShutDown(_));
+        if requests.iter().any(shuts_down) {
             self.final_from.get_or_insert(now.after(APART));
         }
         requests

@@ -33,7 +33,7 @@ pub fn alone(test: impl Fn()) -> bool {
 /// if no namespace may be made here.
 pub fn in_a_network(patience: Duration, setup: &str, test: impl Fn()) -> Option<String> {
     let mut unshare = Command::new("unshare");
-    unshare.args(["--user", "--map-root-user", "--net", "sh", "-ec"]);
+    unshare.args(["--user", "--map-root-user", "--net", "--mount", "sh", "-ec"]);
     if !have("unshare") || !have("ip") {
         return None;
     }

@@ -56,6 +56,7 @@ pub fn load_options(address: &str, exchanges: u64, at_once: u64) -> Options {
             rate: None,
         },
         payloads: Payloads::new(exchanges, 1000, 1000),
+        max_read: 1000,
         greeting: b"hello\n".to_vec(),
         timeout: PATIENCE,
     }

@@ -7,6 +7,17 @@ use socket2::Socket;
 
 use crate::load::machine::exchange::{Exchange, Expected, Fault, Next, Phase, Wrong};
 
+/// A Unix socket hands over at least so many bytes of one send(2) together: Linux splits longer ones
+/// (`UNIX_SKB_FRAGS_SZ` in net/unix/af_unix.c).
+const UNIX_PIECE: usize = 32 << 10;
+
+/// What a TCP segment carries where nothing else is known (RFC 9293, 3.7.1).
+const LEAST_SEGMENT: usize = 536;
+
+/// A segment of 64 KiB, as on loopback, needs a window that has grown. Linux sends none of more than
+/// half the window, which is 32 KiB at first; some systems have half of that.
+const SURE_SEGMENT: usize = 16 << 10;
+
 /// A socket and its exchange.
 pub(super) struct Channel {
     pub(super) socket: Socket,
@@ -19,6 +30,15 @@ pub(super) struct Ready {
     pub(super) readable: bool,
     pub(super) fin: bool,
     pub(super) failed: bool,
+}
+
+impl Ready {
+    /// No event tells what it is, so everything is tried.
+    pub(super) const UNKNOWN: Self = Self {
+        readable: true,
+        fin: true,
+        failed: true,
+    };
 }
 
 /// The result of one [`Channel::advance`].
@@ -104,6 +124,16 @@ impl Channel {
         wrong
     }
 
+    /// How many bytes of a stream arrive together, at least.
+    fn segment(&self) -> usize {
+        let is_unix = self.socket.local_addr().is_ok_and(|own| own.is_unix());
+        if is_unix {
+            return UNIX_PIECE;
+        }
+        let mss = self.socket.tcp_mss();
+        mss.map_or(LEAST_SEGMENT, |mss| SURE_SEGMENT.min(mss as usize))
+    }
+
     fn send(
         &mut self,
         place: usize,
@@ -129,7 +159,7 @@ impl Channel {
     ) -> io::Result<Advance> {
         let n = io::Read::read(&mut &self.socket, scratch)?;
         if n == 0 {
-            return Ok(Advance::Done(self.exchange.handle_eof()));
+            return Ok(Advance::Done(self.exchange.handle_eof(|| self.segment())));
         }
         bytes[1] += n as u64;
         ready.readable = ready.fin || n == scratch.len();

@@ -12,7 +12,8 @@ pub(super) struct Client {
     pub(super) target: u32,
     /// Which of the target's addresses it connects to.
     pub(super) address: u16,
-    /// When it was due, when it began, and when its phase began.
+    /// When it was due, when its connect began, and from when its present phases count: the connect,
+    /// or the sending of its payload.
     pub(super) meant: Moment,
     pub(super) began: Moment,
     pub(super) since: Moment,

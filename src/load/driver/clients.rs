@@ -13,12 +13,19 @@ use slab::Slab;
 use super::channel::{Advance, Channel, Ready};
 use super::client::{Client, ENTRY_BYTES, Role};
 use super::clock::Clock;
-use super::dialer::Dialer;
+use super::dialer::{Dial, Dialer};
 use super::room::Room;
+use super::target::Target;
 use crate::load::machine::exchange::{Exchange, Expected, Phase, Wrong};
+
 use crate::load::machine::record::{Point, Record};
 use crate::load::machine::schedule::Counts;
 use crate::reactor::deadlines::{Deadlines, Moment, Timer};
+
+mod outcome;
+mod timeout;
+
+use timeout::{NEXT_ADDRESS, TIMEOUT};
 
 /// The most bytes sent or received in one call.
 const SCRATCH: usize = 64 << 10;
@@ -30,17 +37,18 @@ pub(super) struct Clients {
     held: VecDeque<(usize, u64)>,
     counts: Counts,
     deadlines: Deadlines,
+    /// Zero is for ever.
+    timeout: Duration,
     dialer: Dialer,
+    /// Where each target begins in [`Record::by_target`], which has all addresses.
+    tallies: Vec<usize>,
     expected: Expected,
     scratch: Box<[u8]>,
     pub(super) record: Record,
-    clock: Clock,
+    pub(super) clock: Clock,
     /// The most clients open at once since the last point.
     peak: u64,
 }
-
-/// The one kind of deadline.
-const TIMEOUT: usize = 0;
 
 impl Clients {
     pub(super) fn new(
@@ -49,15 +57,23 @@ impl Clients {
         timeout: Duration,
         clock: Clock,
     ) -> io::Result<Self> {
+        let tallies = dialer.targets.iter().scan(0, |place, target| {
+            Some(std::mem::replace(place, *place + target.names().count()))
+        });
+        let tallies = tallies.collect();
+        let names = dialer.targets.iter().flat_map(Target::names);
+        let record = Record::new(names).map_err(io::Error::other)?;
         Ok(Self {
             slab: Slab::new(),
             held: VecDeque::new(),
             counts: Counts::default(),
-            deadlines: Deadlines::new([timeout]),
+            deadlines: Deadlines::new([timeout].into_iter().chain(NEXT_ADDRESS)),
+            timeout,
             dialer,
+            tallies,
             expected,
             scratch: vec![0; SCRATCH].into(),
-            record: Record::new().map_err(io::Error::other)?,
+            record,
             clock,
             peak: 0,
         })
@@ -65,7 +81,14 @@ impl Clients {
 
     /// How many clients there can be at once.
     pub(super) fn room(&self) -> io::Result<Room> {
-        self.dialer.room(ENTRY_BYTES)
+        self.dialer.room(ENTRY_BYTES + size_of::<(usize, u64)>())
+    }
+
+    /// Takes the memory for so many clients, so that a run never lacks it. Pages that no client uses
+    /// cost nothing.
+    pub(super) fn reserve(&mut self, clients: usize, held: usize) {
+        self.slab.reserve(clients);
+        self.held.reserve(held);
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -74,7 +97,7 @@ impl Clients {
 
     /// When the next client times out.
     pub(super) fn deadline(&self) -> Option<Moment> {
-        self.deadlines.next()
+        self.deadlines.next().map(|at| self.clock.when(at))
     }
 
     /// The counts at this moment.
@@ -88,24 +111,35 @@ impl Clients {
         }
     }
 
-    /// Opens a connection. `false`: there is no room for it now.
+    /// Opens a connection that was due at the moment `due`. If there is no room for it now, it returns
+    /// when to try again.
     ///
     /// # Errors
-    /// Of the system, not of this connection: the next one would meet the same error.
+    /// Of the system, not of this connection: the next one would meet the same error. Or every target
+    /// has refused for a minute.
     pub(super) fn open(
         &mut self,
         registry: &Registry,
         role: Role,
-        meant: Moment,
-    ) -> io::Result<bool> {
-        let id = self.record.opened;
-        let target = self.dialer.target_of(id);
+        due: Moment,
+    ) -> io::Result<Option<Moment>> {
         let now = self.clock.now();
-        let waited = &mut self.record.waited;
-        let Some((socket, connected)) = self.dialer.connect(id, now, waited)? else {
-            return Ok(false);
+        let target = match self.dialer.choose(now)? {
+            Ok(target) => target,
+            Err(later) => return Ok(Some(later)),
         };
-        self.record.open_one();
+        let waited = &mut self.record.waited;
+        let (socket, connected) = match self.dialer.connect(target, now, waited)? {
+            Dial::Begun(socket, connected) => (socket, connected),
+            Dial::Later(later) => {
+                self.dialer.take_back(target);
+                return Ok(Some(later));
+            }
+        };
+        self.record.latest = self.record.latest.max(due.until(now));
+        let id = self.record.opened;
+        let address = self.dialer.targets[target].current();
+        self.record.open_one(self.tally(target, address));
         self.expected.opened = self.record.opened;
         let key = self.slab.insert(Client {
             channel: Channel {
@@ -115,16 +149,21 @@ impl Clients {
             timer: Timer::IDLE,
             role,
             target: target as u32,
-            address: self.dialer.targets[target].current(),
-            meant,
+            address,
+            meant: due,
             began: now,
             since: now,
         });
         self.peak = self.peak.max(self.slab.len() as u64);
         *self.count(role) += 1;
-        self.deadlines.set(&mut self.slab, TIMEOUT, key, now);
+        self.await_connect(key, now);
         self.register(registry, key, connected);
-        Ok(true)
+        Ok(None)
+    }
+
+    /// The place of a target's address in the record.
+    fn tally(&self, target: usize, address: u16) -> usize {
+        self.tallies[target] + usize::from(address)
     }
 
     /// Finishes the next held client, if it is still there.
@@ -142,7 +181,7 @@ impl Clients {
         client.channel.exchange.begin();
         self.counts.held -= 1;
         self.counts.finishing += 1;
-        self.deadlines.set(&mut self.slab, TIMEOUT, key, now);
+        self.set_deadline(TIMEOUT, key, now);
         self.drive(registry, key, Ready::default());
     }
 
@@ -158,17 +197,8 @@ impl Clients {
             let (scratch, bytes) = (&mut self.scratch, &mut self.record.bytes);
             let channel = &mut client.channel;
             let advance = channel.advance(&mut ready, &self.expected, scratch, bytes);
-            let now = self.clock.now();
             if client.channel.exchange.phase() != before {
-                let took = client.since.until(now);
-                self.record.phase(before, client.role.is_held(), took);
-                client.since = now;
-                if before == Phase::Connect {
-                    self.dialer.targets[client.target as usize].handle_connected();
-                }
-            }
-            if client.channel.exchange.is_greeted() {
-                self.handle_greeted(key, now);
+                self.handle_advanced(key, before);
             }
             match advance {
                 Advance::More => {}
@@ -179,26 +209,35 @@ impl Clients {
         }
     }
 
-    /// Closes the clients whose time is over.
-    pub(super) fn expire(&mut self) {
+    /// A client has left the phase `before`.
+    fn handle_advanced(&mut self, key: usize, before: Phase) {
         let now = self.clock.now();
-        while let Some((_, key)) = self.deadlines.expired(now) {
-            let client = &self.slab[key];
-            let wrong = client.channel.exchange.handle_timeout();
-            if client.channel.exchange.phase() == Phase::Connect {
-                // This client has no time left for another address, but later clients try it.
-                self.dialer.targets[client.target as usize].fall_back(client.address);
+        let client = &mut self.slab[key];
+        let took = client.since.until(now);
+        self.record.phase(before, client.role.is_held(), took);
+        let is_greeted = client.channel.exchange.is_greeted();
+        if before == Phase::Connect {
+            let target = &mut self.dialer.targets[client.target as usize];
+            target.handle_connected();
+            if target.has_several() {
+                self.set_deadline(TIMEOUT, key, now);
             }
-            self.close(key, Err(wrong));
+        }
+        if is_greeted {
+            self.handle_greeted(key, now);
         }
     }
 
     /// Closes all clients, because the run is over.
     pub(super) fn give_up(&mut self) {
-        self.record.given_up += self.slab.len() as u64;
+        for (_, client) in &self.slab {
+            let target = self.tally(client.target as usize, client.address);
+            self.record.give_up(target);
+        }
         let now = self.clock.now();
         self.dialer.stop_waiting(now, &mut self.record.waited);
         self.slab.clear();
+        self.counts = Counts::default();
     }
 
     fn register(&mut self, registry: &Registry, key: usize, connected: io::Result<()>) {
@@ -236,18 +275,33 @@ impl Clients {
 
     /// Closes a client that went wrong, unless its target has another address to try.
     fn fail(&mut self, registry: &Registry, key: usize, wrong: Wrong) {
-        let client = &mut self.slab[key];
-        let (id, target) = (client.channel.exchange.id(), client.target as usize);
+        let client = &self.slab[key];
         let is_connecting = client.channel.exchange.phase() == Phase::Connect;
-        if is_connecting && self.dialer.targets[target].fall_back(client.address) {
-            let (now, waited) = (self.clock.now(), &mut self.record.waited);
-            if let Ok(Some((socket, connected))) = self.dialer.connect(id, now, waited) {
-                client.channel.socket = socket;
-                client.address = self.dialer.targets[target].current();
-                return self.register(registry, key, connected);
-            }
+        let target = &mut self.dialer.targets[client.target as usize];
+        if is_connecting && target.fall_back(client.address) && self.dial_again(registry, key) {
+            return;
         }
         self.close(key, Err(wrong));
+    }
+
+    /// Begins the connect anew, at the address that the target uses now. Returns whether it has.
+    fn dial_again(&mut self, registry: &Registry, key: usize) -> bool {
+        let client = &self.slab[key];
+        let (target, from) = (client.target as usize, client.address);
+        let (now, waited) = (self.clock.now(), &mut self.record.waited);
+        let dial = self.dialer.connect(target, now, waited);
+        self.await_connect(key, now);
+        let Ok(Dial::Begun(socket, connected)) = dial else {
+            return false;
+        };
+        let to = self.dialer.targets[target].current();
+        self.record
+            .go_on(self.tally(target, from), self.tally(target, to));
+        let client = &mut self.slab[key];
+        client.channel.socket = socket;
+        client.address = to;
+        self.register(registry, key, connected);
+        true
     }
 
     /// The only place where a client leaves the table, except for the end of the run.
@@ -256,27 +310,10 @@ impl Clients {
         let Some(client) = self.slab.try_remove(key) else {
             return;
         };
-        let now = self.clock.now();
         *self.count(client.role) -= 1;
-        let exchange = &client.channel.exchange;
-        let (id, phase) = (exchange.id(), exchange.phase());
         match done {
-            Ok(()) => {
-                self.record.right += 1;
-                // The last phase: eof, or echo where only the FIN shows that the echo was whole.
-                let took = client.since.until(now);
-                self.record.phase(phase, client.role.is_held(), took);
-                if client.role == Role::Churning {
-                    let whole = client.began.until(now);
-                    self.record.whole(whole, client.meant.until(now));
-                }
-            }
-            Err(wrong) => {
-                let wrong = client.channel.judge(wrong);
-                let target = &self.dialer.targets[client.target as usize];
-                let target = target.describe(client.address);
-                self.record.wrong(id, &target, phase, &wrong);
-            }
+            Ok(()) => self.note_right(&client),
+            Err(wrong) => self.note_wrong(&client, &client.channel.judge(wrong)),
         }
     }
 

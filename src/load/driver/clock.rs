@@ -2,26 +2,62 @@
 
 use std::time::{Duration, Instant};
 
+use crate::load::machine::schedule::LATE;
 use crate::reactor::deadlines::Moment;
 
 /// Counts the time since the run began.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
     start: Instant,
+    /// When the last wait was over.
+    woken: Moment,
+    /// How long the process stood still in all.
+    stood_still: Duration,
 }
 
 impl Clock {
     /// The run begins now.
     pub(super) fn start() -> Self {
-        let start = Instant::now();
-        Self { start }
+        Self {
+            start: Instant::now(),
+            woken: Moment::START,
+            stood_still: Duration::ZERO,
+        }
     }
 
-    pub(super) fn now(self) -> Moment {
+    pub(super) fn now(&self) -> Moment {
         Moment::new(self.start, Instant::now())
     }
 
-    pub(super) fn elapsed(self) -> Duration {
+    pub(super) fn elapsed(&self) -> Duration {
         self.start.elapsed()
+    }
+
+    /// A wait is over that was to last `asked` at most. If much more time has passed since the one
+    /// before, the process stood still: it was stopped (SIGSTOP, a container's pause, a suspended
+    /// machine), or it got no processor.
+    pub(super) fn handle_woken(&mut self, asked: Duration) {
+        let now = self.now();
+        let excess = self.woken.until(now).saturating_sub(asked);
+        self.woken = now;
+        if excess > LATE {
+            self.stood_still += excess;
+        }
+    }
+
+    pub(super) fn stood_still(&self) -> Duration {
+        self.stood_still
+    }
+
+    /// The time in which the process ran, at this moment. Timeouts count this time: what nobody could
+    /// receive was not late.
+    pub(super) fn running(&self, now: Moment) -> Moment {
+        let ran = Moment::START.until(now).saturating_sub(self.stood_still);
+        Moment::START.after(ran)
+    }
+
+    /// The inverse of [`running`](Self::running), if the process does not stand still until then.
+    pub(super) fn when(&self, running: Moment) -> Moment {
+        running.after(self.stood_still)
     }
 }

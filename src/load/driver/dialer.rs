@@ -2,28 +2,53 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use socket2::{SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::room::Room;
 use super::source::{Source, Sources};
 use super::target::Target;
 use crate::load::machine::record::Shortage;
+use crate::load::machine::schedule::Plan;
 use crate::reactor::deadlines::Moment;
 use crate::server::address::Address;
 use crate::server::system;
+use crate::server::system::take_any_port;
 
 /// How long the run waited for what it lacked.
 type Waited = BTreeMap<Shortage, Duration>;
+
+/// The time after which a connection that lacked a port, a descriptor or a place in a queue is
+/// tried again. No event tells when one is free.
+const RETRY: Duration = Duration::from_millis(1);
+
+/// How long a run that has only a count asks targets that all refuse.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) struct Dialer {
     pub(super) targets: Vec<Target>,
     sources: Sources,
     /// Zero is for ever.
     timeout: Duration,
+    /// Whether a target that refuses is asked again after a pause. An open loop keeps its rate.
+    pauses: bool,
+    /// Whether the run ends when every target has refused for [`PATIENCE`]. A run with a duration ends
+    /// by itself.
+    gives_up: bool,
+    /// The target whose turn is next.
+    next: usize,
     /// What the next connection waits for, and since when.
     short_of: Option<(Shortage, Moment)>,
+}
+
+/// The result of a try to begin a connection.
+pub(super) enum Dial {
+    /// The socket, and the result of its connect so far.
+    Begun(Socket, io::Result<()>),
+    /// Something is lacking. It may be there at this moment.
+    Later(Moment),
 }
 
 impl Dialer {
@@ -33,6 +58,7 @@ impl Dialer {
         targets: &[Address],
         sources: Vec<Source>,
         timeout: Duration,
+        plan: &Plan,
     ) -> io::Result<Self> {
         let sources = Sources::new(sources)?;
         let resolve = |address| Target::resolve(address, &sources);
@@ -40,6 +66,9 @@ impl Dialer {
             targets: targets.iter().map(resolve).collect::<io::Result<_>>()?,
             sources,
             timeout,
+            pauses: plan.rate.is_none(),
+            gives_up: plan.duration.is_none(),
+            next: 0,
             short_of: None,
         })
     }
@@ -51,63 +80,93 @@ impl Dialer {
         Room::find(&targets, &self.sources, entry)
     }
 
-    /// The index of the target of connection `id`.
-    pub(super) fn target_of(&self, id: u64) -> usize {
-        (id % self.targets.len() as u64) as usize
+    /// The target of the next connection: the next in turn that need not be left alone now. `Err`
+    /// is when one may be asked again.
+    ///
+    /// # Errors
+    /// Every target has refused for [`PATIENCE`].
+    pub(super) fn choose(&mut self, now: Moment) -> io::Result<Result<usize, Moment>> {
+        let targets = self.targets.len();
+        let mut soonest: Option<Moment> = None;
+        for target in (self.next..targets).chain(0..self.next) {
+            let pause = &mut self.targets[target].pause;
+            match pause.ends(now).filter(|_| self.pauses) {
+                None => {
+                    pause.handle_asked(now);
+                    self.next = (target + 1) % targets;
+                    return Ok(Ok(target));
+                }
+                Some(ends) => soonest = Some(soonest.map_or(ends, |soonest| soonest.min(ends))),
+            }
+        }
+        let is_dead = |target: &Target| target.pause.refused_for(now) >= PATIENCE;
+        if self.gives_up && self.targets.iter().all(is_dead) {
+            let names: Vec<&str> = self.targets.iter().map(Target::name).collect();
+            let why = format!("refused for {PATIENCE:?}: {}", names.join(", "));
+            return Err(io::Error::new(io::ErrorKind::ConnectionRefused, why));
+        }
+        Ok(Err(soonest.unwrap_or(now)))
     }
 
-    /// A socket for connection `id`, and the result of its connect so far. `None`: there is no room
-    /// for it now.
+    /// Begins a connection to the target.
     ///
     /// # Errors
     /// Of the system, not of this connection: the next one would meet the same error.
     pub(super) fn connect(
         &mut self,
-        id: u64,
+        target: usize,
         now: Moment,
         waited: &mut Waited,
-    ) -> io::Result<Option<(Socket, io::Result<()>)>> {
-        let turn = id / self.targets.len() as u64;
-        let target = &self.targets[self.target_of(id)];
-        let (address, has_answered) = (target.address(), target.has_answered());
+    ) -> io::Result<Dial> {
+        let target = &mut self.targets[target];
+        let turn = target.turn;
+        target.turn += 1; // also after a shortage: another source may have ports left
+        let address = target.address().clone();
         let domain = address.domain();
         let socket = match system::socket(domain, Type::STREAM) {
             Err(e) if matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
-                let waits = self.wait_for(Shortage::Descriptor, now);
-                return waits.then_some(None).ok_or(e);
+                return self.wait_for(Shortage::Descriptor, now).ok_or(e);
             }
             socket => socket?,
         };
-        self.sources.bind(&socket, domain, turn)?;
-        let connected = match socket.connect(address) {
+        if domain != Domain::UNIX {
+            take_any_port(&socket);
+        }
+        let source = self.sources.address(domain, turn);
+        let connected = match Sources::bind(&socket, source) {
+            Ok(()) => socket.connect(&address),
+            Err(e) if e.kind() == io::ErrorKind::AddrInUse => Err(e),
+            Err(e) => return Err(e),
+        };
+        let connected = match connected {
             Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => Ok(()),
-            Err(e) => {
-                let shortage = match e.kind() {
-                    io::ErrorKind::WouldBlock => Some(Shortage::Queue),
-                    // A target that has answered can be reached, so it is a port that is lacking.
-                    io::ErrorKind::AddrNotAvailable if has_answered => Some(Shortage::Port),
-                    _ => None,
-                };
-                match shortage {
-                    Some(shortage) if self.wait_for(shortage, now) => return Ok(None),
-                    Some(shortage) => {
+            Err(e) => match shortage(&e, &address, source) {
+                None => Err(e),
+                Some(shortage) => match self.wait_for(shortage, now) {
+                    Some(later) => return Ok(later),
+                    None => {
                         let why = shortage.to_string();
                         Err(io::Error::new(io::ErrorKind::TimedOut, why))
                     }
-                    None => Err(e),
-                }
-            }
+                },
+            },
             Ok(()) => Ok(()),
         };
         self.stop_waiting(now, waited);
-        Ok(Some((socket, connected)))
+        Ok(Dial::Begun(socket, connected))
     }
 
-    /// Whether to wait for what is lacking and try again. A connection that does not exist yet has
-    /// no deadline, so the timeout is applied here.
-    fn wait_for(&mut self, shortage: Shortage, now: Moment) -> bool {
+    /// The connection of that target could not begin, so it is still the target's turn.
+    pub(super) fn take_back(&mut self, target: usize) {
+        self.next = target;
+    }
+
+    /// When to try again, unless the timeout is over. A connection that does not exist yet has no
+    /// deadline, so the timeout is applied here.
+    fn wait_for(&mut self, shortage: Shortage, now: Moment) -> Option<Dial> {
         let (_, since) = *self.short_of.get_or_insert((shortage, now));
-        self.timeout.is_zero() || since.until(now) < self.timeout
+        let waits = self.timeout.is_zero() || since.until(now) < self.timeout;
+        waits.then(|| Dial::Later(now.after(RETRY)))
     }
 
     /// The shortage is over, or the run is.
@@ -116,4 +175,27 @@ impl Dialer {
             *waited.entry(shortage).or_default() += since.until(now);
         }
     }
+}
+
+/// What a connect lacked that has failed with this error, if that is the reason.
+fn shortage(error: &io::Error, address: &SockAddr, source: Option<SocketAddr>) -> Option<Shortage> {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => Some(Shortage::Queue),
+        io::ErrorKind::AddrInUse => Some(Shortage::Port),
+        io::ErrorKind::AddrNotAvailable if has_route(address, source) => Some(Shortage::Port),
+        _ => None,
+    }
+}
+
+/// Whether this machine has an address and a route to connect from. connect(2) says EADDRNOTAVAIL if
+/// it has none, and also if no port is left. On a datagram socket it sends nothing and takes none of
+/// TCP's ports.
+fn has_route(address: &SockAddr, source: Option<SocketAddr>) -> bool {
+    let connected = Socket::new(address.domain(), Type::DGRAM.cloexec(), None).and_then(|socket| {
+        if let Some(source) = source {
+            socket.bind(&source.into())?;
+        }
+        socket.connect(address)
+    });
+    connected.map_or_else(|e| e.kind() != io::ErrorKind::AddrNotAvailable, |()| true)
 }

@@ -18,6 +18,8 @@ pub struct Options {
     pub plan: Plan,
     /// The bytes that each connection sends.
     pub payloads: Payloads,
+    /// The most bytes of a payload that the servers read.
+    pub max_read: usize,
     /// The bytes that the servers send first.
     pub greeting: Vec<u8>,
     /// How long a connection may take from its connect to its greeting, and again from its payload

@@ -53,8 +53,7 @@ impl Room {
 /// there is no more room as soon as one of them has no port left. `None`: only Unix sockets, which
 /// need no port, or the system does not tell.
 fn ports(targets: &[&SockAddr], sources: &Sources) -> Option<Room> {
-    let (first, last) = local_ports()?;
-    let ports = last.checked_sub(first)? + 1;
+    let (first, last, ports) = local_ports()?;
     let tcp = targets
         .iter()
         .filter(|target| target.domain() != Domain::UNIX);

@@ -2,21 +2,25 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::str::FromStr;
 
+use nix::net::if_::if_nametoindex;
 use socket2::{Domain, Socket};
 
 use crate::program::values::is_digits;
-use crate::server::system::{choose_port_late, take_any_port};
+use crate::server::system::choose_port_late;
 
-/// An address, or a network of addresses such as `127.0.0.0/8`.
+/// An address, or a network of addresses such as `127.0.0.0/8`. A link-local address of IPv6 has its
+/// interface: `fe80::1%eth0`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Source {
     first: u128,
     /// How many addresses there are.
     count: u128,
     is_v4: bool,
+    /// The interface of a link-local address, or 0.
+    scope: u32,
 }
 
 /// Why a text is not a [`Source`].
@@ -39,9 +43,22 @@ impl FromStr for Source {
             Some((address, prefix)) => (address, Some(prefix)),
             None => (text, None),
         };
+        let (address, scope) = match address.split_once('%') {
+            Some((address, interface)) => (address, Some(interface)),
+            None => (address, None),
+        };
         let address: IpAddr = address
             .parse()
             .map_err(|_| ParseSourceError("not an IP address, with or without a /PREFIX"))?;
+        let scope = match scope {
+            None => 0,
+            Some(_) if address.is_ipv4() => {
+                return Err(ParseSourceError("an IPv4 address has no %INTERFACE"));
+            }
+            Some(interface) => {
+                index_of(interface).ok_or(ParseSourceError("there is no such interface"))?
+            }
+        };
         let bits = if address.is_ipv4() { 32 } else { 128 };
         let prefix = match prefix {
             None => bits,
@@ -52,7 +69,8 @@ impl FromStr for Source {
                 .filter(|prefix| *prefix <= bits)
                 .ok_or(ParseSourceError("a prefix length beyond the address"))?,
         };
-        Ok(Self::network(address, bits - prefix))
+        let network = Self::network(address, bits - prefix);
+        Ok(Self { scope, ..network })
     }
 }
 
@@ -71,6 +89,7 @@ impl Source {
             first: first + ends,
             count: count - 2 * ends,
             is_v4: address.is_ipv4(),
+            scope: 0,
         }
     }
 
@@ -93,8 +112,17 @@ impl Source {
 
     fn overlaps(&self, other: &Self) -> bool {
         let within = |a: &Self, b: &Self| (b.first..=b.first + (b.count - 1)).contains(&a.first);
-        self.is_v4 == other.is_v4 && (within(self, other) || within(other, self))
+        let is_same = self.is_v4 == other.is_v4 && self.scope == other.scope;
+        is_same && (within(self, other) || within(other, self))
     }
+}
+
+/// The index of an interface, by its name or its number.
+fn index_of(interface: &str) -> Option<u32> {
+    if is_digits(interface) {
+        return interface.parse().ok();
+    }
+    if_nametoindex(interface).ok()
 }
 
 /// All sources of a run. Their addresses have their turns, so that each uses the same share of its
@@ -133,11 +161,18 @@ impl Sources {
         self.0.iter().filter(move |source| source.is_v4 == is_v4)
     }
 
-    fn address(&self, domain: Domain, turn: u64) -> Option<IpAddr> {
+    /// The local address of this turn, or `None` if the kernel chooses.
+    pub(super) fn address(&self, domain: Domain, turn: u64) -> Option<SocketAddr> {
+        if domain == Domain::UNIX {
+            return None;
+        }
         let mut place = u128::from(turn) % self.count(domain);
         for source in self.of(domain) {
             if place < source.count {
-                return Some(source.address(place));
+                return Some(match source.address(place) {
+                    IpAddr::V4(address) => (address, 0).into(),
+                    IpAddr::V6(address) => SocketAddrV6::new(address, 0, 0, source.scope).into(),
+                });
             }
             place -= source.count;
         }
@@ -145,19 +180,19 @@ impl Sources {
     }
 
     /// Gives the socket its local address. The port is chosen later, at connect.
-    pub(super) fn bind(&self, socket: &Socket, domain: Domain, turn: u64) -> io::Result<()> {
-        if domain == Domain::UNIX {
-            return Ok(());
-        }
-        take_any_port(socket);
-        let Some(address) = self.address(domain, turn) else {
+    pub(super) fn bind(socket: &Socket, source: Option<SocketAddr>) -> io::Result<()> {
+        let Some(source) = source else {
             return Ok(());
         };
-        choose_port_late(socket)?;
+        choose_port_late(socket).map_err(|e| named("cannot choose the port at connect", e))?;
         socket
-            .bind(&SocketAddr::new(address, 0).into())
-            .map_err(|e| io::Error::new(e.kind(), format!("cannot connect from {address}: {e}")))
+            .bind(&source.into())
+            .map_err(|e| named(&format!("cannot connect from {}", source.ip()), e))
     }
+}
+
+fn named(what: &str, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {error}"))
 }
 
 #[cfg(test)]
@@ -201,7 +236,7 @@ mod tests {
     fn every_address_has_its_turn() {
         let sources = sources(&["10.0.0.9", "::1", "10.1.2.4/30"]).unwrap();
         let turns = |domain| {
-            let turn = |turn| sources.address(domain, turn).unwrap().to_string();
+            let turn = |turn| sources.address(domain, turn).unwrap().ip().to_string();
             (0..4).map(turn).collect::<Vec<_>>()
         };
         assert_eq!(

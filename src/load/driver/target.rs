@@ -6,17 +6,23 @@ use std::net::ToSocketAddrs;
 use socket2::SockAddr;
 
 use super::source::Sources;
+use crate::load::machine::pause::Pause;
 use crate::server::address::{self, Address};
 
 /// A server: its name and its addresses.
 pub(super) struct Target {
-    pub(super) name: String,
+    name: String,
     /// All addresses of the name that one of the sources can connect to.
     addresses: Vec<SockAddr>,
-    /// The index of the address in use: the first to which no connect has failed.
+    /// The index of the address in use. It changes until a connect succeeds.
     current: usize,
+    /// How often all addresses were left because they did not answer in time.
+    rounds: usize,
     /// A connect to the current address has succeeded, so the target keeps this address.
     has_answered: bool,
+    /// Connections so far.
+    pub(super) turn: u64,
+    pub(super) pause: Pause,
 }
 
 impl Target {
@@ -46,7 +52,10 @@ impl Target {
             name,
             addresses,
             current: 0,
+            rounds: 0,
             has_answered: false,
+            turn: 0,
+            pause: Pause::default(),
         })
     }
 
@@ -55,18 +64,18 @@ impl Target {
         &self.addresses[self.current]
     }
 
-    /// The name, with the address if the name has several.
-    pub(super) fn describe(&self, address: u16) -> String {
-        let shown = self.addresses.get(usize::from(address));
-        match shown.and_then(SockAddr::as_socket) {
-            Some(address) if self.addresses.len() > 1 => format!("{} ({address})", self.name),
-            _ => self.name.clone(),
-        }
+    /// The name of each address: the target's, with the address if there are several.
+    pub(super) fn names(&self) -> impl Iterator<Item = String> {
+        self.addresses
+            .iter()
+            .map(|address| match address.as_socket() {
+                Some(address) if self.has_several() => format!("{} ({address})", self.name),
+                _ => self.name.clone(),
+            })
     }
 
-    /// Whether a connect has succeeded.
-    pub(super) fn has_answered(&self) -> bool {
-        self.has_answered
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     /// The index of the address in use.
@@ -74,8 +83,18 @@ impl Target {
         self.current as u16
     }
 
+    pub(super) fn has_several(&self) -> bool {
+        self.addresses.len() > 1
+    }
+
+    /// How often all addresses were left, while it is not known which one answers.
+    pub(super) fn unsure(&self) -> Option<usize> {
+        (self.has_several() && !self.has_answered).then_some(self.rounds)
+    }
+
     pub(super) fn handle_connected(&mut self) {
         self.has_answered = true;
+        self.pause.handle_accepted();
     }
 
     /// A connect to the address with the index `from` has failed. Returns whether there is another
@@ -86,5 +105,14 @@ impl Target {
             self.current += 1;
         }
         self.current() != from
+    }
+
+    /// The address with the index `from` has not answered yet. Other addresses are tried, and this
+    /// one again after them: the network may only be slow.
+    pub(super) fn leave(&mut self, from: u16) {
+        if self.current() == from && !self.has_answered {
+            self.current = (self.current + 1) % self.addresses.len();
+            self.rounds += usize::from(self.current == 0);
+        }
     }
 }

@@ -6,6 +6,11 @@
 //!        └─────────────┴───────────┬──────────┘
 //!                                  ▼ Err(Wrong): the fault, the bytes expected and received
 //! ```
+//!
+//! How much of a payload must come back? The server reads once, at most [`Expected::max_read`] bytes,
+//! so the echo has no more than these. It may have fewer, because one read returns what has arrived:
+//! but the first segment arrives whole, so the echo has at least what one segment carries of the bytes
+//! that the first call handed over. A payload that fits in a segment is echoed whole.
 
 mod fault;
 
@@ -22,12 +27,11 @@ pub struct Expected {
     pub greeting: Vec<u8>,
     /// The bytes that each connection sends.
     pub payloads: Payloads,
+    /// The most bytes of a payload that the server reads, and so the most that it echoes.
+    pub max_read: usize,
     /// How many connections the run has opened so far. A wrong echo may belong to one of them.
     pub opened: u64,
 }
-
-/// The server must echo a message of at most this many bytes whole, if one call sent all of it.
-pub const WHOLE: usize = 1000;
 
 /// What the driver must do next for an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +49,8 @@ pub enum Next {
 pub struct Exchange {
     id: u64,
     length: u32,
+    /// The most bytes that its echo may have.
+    most: u32,
     position: Position,
 }
 
@@ -58,8 +64,8 @@ enum Position {
     Echo {
         sent: u32,
         seen: u32,
-        /// More than one call was needed to send the payload.
-        pieces: bool,
+        /// How many bytes the first call has handed over.
+        first: u32,
     },
 }
 
@@ -67,9 +73,11 @@ impl Exchange {
     /// The exchange of connection `id`.
     #[must_use]
     pub fn new(id: u64, expected: &Expected) -> Self {
+        let payload = expected.payloads.length(id);
         Self {
             id,
-            length: length(expected.payloads.length(id)),
+            length: length(payload),
+            most: length(payload.min(expected.max_read)),
             position: Position::Connecting,
         }
     }
@@ -86,13 +94,22 @@ impl Exchange {
         self.length as usize
     }
 
+    /// How many bytes of its payload have come back.
+    #[must_use]
+    pub fn echoed(&self) -> u64 {
+        match self.position {
+            Position::Echo { seen, .. } => seen.into(),
+            Position::Connecting | Position::Greeting { .. } | Position::Greeted => 0,
+        }
+    }
+
     /// How far it has come.
     #[must_use]
     pub fn phase(&self) -> Phase {
         match self.position {
             Position::Connecting => Phase::Connect,
             Position::Greeting { .. } => Phase::Greeting,
-            Position::Echo { seen, .. } if seen == self.length => Phase::Eof,
+            Position::Echo { seen, .. } if seen == self.most => Phase::Eof,
             Position::Greeted | Position::Echo { .. } => Phase::Echo,
         }
     }
@@ -129,16 +146,18 @@ impl Exchange {
             self.position = Position::Echo {
                 sent: 0,
                 seen: 0,
-                pieces: false,
+                first: 0,
             };
         }
     }
 
     /// The kernel has taken `n` more bytes of the payload.
     pub fn handle_sent(&mut self, n: usize) {
-        if let Position::Echo { sent, pieces, .. } = &mut self.position {
+        if let Position::Echo { sent, first, .. } = &mut self.position {
+            if *sent == 0 {
+                *first = length(n);
+            }
             *sent = sent.saturating_add(length(n)).min(self.length);
-            *pieces |= *sent < self.length;
         }
     }
 
@@ -161,7 +180,7 @@ impl Exchange {
             }
             Position::Echo { seen, .. } => {
                 let at = *seen as usize;
-                let mut due = vec![0; bytes.len().min(self.length as usize - at)];
+                let mut due = vec![0; bytes.len().min(self.most as usize - at)];
                 expected.payloads.fill(self.id, at, &mut due);
                 if bytes == due {
                     *seen += length(bytes.len());
@@ -169,7 +188,11 @@ impl Exchange {
                 }
                 if let Some(extra) = bytes.strip_prefix(&due[..]).filter(|x| !x.is_empty()) {
                     *seen += length(due.len());
-                    return Err(Wrong::bytes(Fault::ExtraBytes, *seen, &[], extra));
+                    let mut wrong = Wrong::bytes(Fault::ExtraBytes, *seen, &[], extra);
+                    if self.most < self.length {
+                        wrong.what += &format!("; see --max-read, which is {}", self.most);
+                    }
+                    return Err(wrong);
                 }
                 Err(self.wrong_echo(at, &due, bytes, expected))
             }
@@ -194,31 +217,31 @@ impl Exchange {
         }
     }
 
-    /// The server's FIN has come.
+    /// The server's FIN has come. `segment` tells how many bytes one segment of the connection
+    /// carries; it is asked only if the echo is short.
     ///
     /// # Errors
     /// The FIN came too early.
-    pub fn handle_eof(&self) -> Result<(), Wrong> {
-        let short = |fault, seen, of: usize| Wrong {
+    pub fn handle_eof(&self, segment: impl FnOnce() -> usize) -> Result<(), Wrong> {
+        let short = |fault, seen: u32, least: u32| Wrong {
             fault,
-            what: format!("the end came after {seen} of {of} bytes"),
+            what: format!("the end came after {seen} of {least} bytes"),
         };
         match self.position {
-            Position::Echo { seen: 0, .. } if self.length > 0 => {
-                Err(short(Fault::NoEcho, 0, self.length()))
-            }
-            Position::Echo { seen, pieces, .. } => {
-                let whole = !pieces && self.length() <= WHOLE;
-                if whole && seen < self.length {
-                    return Err(short(Fault::ShortEcho, seen, self.length()));
+            Position::Echo { seen, .. } if seen == self.most => Ok(()),
+            Position::Echo { seen, first, .. } => {
+                let least = self.most.min(first).min(length(segment()));
+                match seen {
+                    0 => Err(short(Fault::NoEcho, 0, self.most)),
+                    _ if seen < least => Err(short(Fault::ShortEcho, seen, least)),
+                    _ => Ok(()),
                 }
-                Ok(())
             }
             Position::Greeting { seen } => Err(Wrong {
                 fault: Fault::ShortGreeting,
                 what: format!("the end came after {seen} bytes of the greeting"),
             }),
-            Position::Connecting => Err(short(Fault::NoEcho, 0, self.length())),
+            Position::Connecting => Err(short(Fault::NoEcho, 0, self.most)),
             Position::Greeted => Err(Wrong {
                 fault: Fault::ClosedHeld,
                 what: "the end came while it was held".to_owned(),

@@ -31,10 +31,15 @@ pub struct Record {
     pub described: Vec<String>,
     /// Connections that were given up because the run was cut short.
     pub given_up: u64,
-    /// Exchanges of an open loop that were due and had not begun at its end.
-    pub missed: u64,
+    /// Exchanges of an open loop that were due and had not begun at its end. With the highest rates
+    /// there are more than 2^64.
+    pub missed: u128,
     /// Bytes sent and bytes received.
     pub bytes: [u64; 2],
+    /// Bytes of payloads that right exchanges have sent, and that came back.
+    pub echoed: [u64; 2],
+    /// Right exchanges whose echo had fewer bytes than their payload.
+    pub echoed_in_part: u64,
     /// The most connections open at once.
     pub most_open: u64,
     /// Held connections that were greeted.
@@ -44,10 +49,14 @@ pub struct Record {
     pub latest: Duration,
     /// How long each shortage kept the run from opening connections.
     pub waited: BTreeMap<Shortage, Duration>,
+    /// How long the load client itself stood still, because something had stopped it. Timeouts leave
+    /// this time out.
+    pub stood_still: Duration,
     /// When each stage began, from the start of the run.
     pub stages: Vec<(Stage, Duration)>,
     /// How long each phase of the exchanges that were not held took, in nanoseconds, in the order
-    /// of [`Phase::ALL`].
+    /// of [`Phase::ALL`]. Connect and greeting count from when the connect began, echo and eof from
+    /// when the payload's sending began.
     pub phases: [Histogram<u64>; 4],
     /// The same for the held connections.
     pub held_phases: [Histogram<u64>; 4],
@@ -57,8 +66,29 @@ pub struct Record {
     /// The same, from the moment when each exchange was due. It includes the time by which the load
     /// client was late.
     pub corrected: Histogram<u64>,
+    /// The same, and with them the exchanges that timed out: how long they had waited by then.
+    pub with_timed_out: Histogram<u64>,
+    /// The counts by target, and by address where a name has several.
+    pub by_target: Vec<Tally>,
     /// How the run went.
     pub course: Course,
+}
+
+/// The counts of one target.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    /// The target, with its address if its name has several.
+    pub target: String,
+    /// Connections opened. One that goes on to another address counts there.
+    pub opened: u64,
+    /// Exchanges that were right to the last byte.
+    pub right: u64,
+    /// Exchanges that were wrong, by fault.
+    pub wrong: BTreeMap<Fault, u64>,
+    /// Connections that were given up because the run was cut short.
+    pub given_up: u64,
+    /// How long its right exchanges took, as [`Record::corrected`].
+    pub total: Histogram<u64>,
 }
 
 /// What the run lacks to open one more connection.
@@ -119,8 +149,17 @@ pub struct Point {
 impl Record {
     /// # Errors
     /// The histogram refuses three digits of precision; the text says why.
-    pub(crate) fn new() -> Result<Self, String> {
-        let histogram = || Histogram::new(3).map_err(|e| e.to_string());
+    pub(crate) fn new(targets: impl IntoIterator<Item = String>) -> Result<Self, String> {
+        let tally = |target| {
+            Ok::<_, String>(Tally {
+                target,
+                opened: 0,
+                right: 0,
+                wrong: BTreeMap::new(),
+                given_up: 0,
+                total: Histogram::new(DIGITS).map_err(|e| e.to_string())?,
+            })
+        };
         let phases = || Ok::<_, String>([histogram()?, histogram()?, histogram()?, histogram()?]);
         Ok(Self {
             opened: 0,
@@ -131,15 +170,20 @@ impl Record {
             given_up: 0,
             missed: 0,
             bytes: [0; 2],
+            echoed: [0; 2],
+            echoed_in_part: 0,
             most_open: 0,
             held: 0,
             latest: Duration::ZERO,
             waited: BTreeMap::new(),
+            stood_still: Duration::ZERO,
             stages: vec![],
             phases: phases()?,
             held_phases: phases()?,
             total: histogram()?,
             corrected: histogram()?,
+            with_timed_out: histogram()?,
+            by_target: targets.into_iter().map(tally).collect::<Result<_, _>>()?,
             course: Course {
                 interval: Duration::from_millis(10),
                 points: vec![Point::default()],
@@ -153,6 +197,14 @@ impl Record {
         self.wrong.values().sum()
     }
 
+    /// Exchanges that took longer than the timeout, in any phase.
+    #[must_use]
+    pub fn timed_out(&self) -> u64 {
+        let timed_out = self.wrong.iter();
+        let timed_out = timed_out.filter(|(fault, _)| matches!(fault, Fault::TimedOut(_)));
+        timed_out.map(|(_, count)| count).sum()
+    }
+
     /// Connections that are still open.
     #[must_use]
     pub fn open(&self) -> u64 {
@@ -160,9 +212,23 @@ impl Record {
         self.opened.saturating_sub(over)
     }
 
-    pub(crate) fn open_one(&mut self) {
+    /// A connection to the target was opened. Targets are counted in the order of
+    /// [`by_target`](Self::by_target).
+    pub(crate) fn open_one(&mut self, target: usize) {
         self.opened += 1;
         self.most_open = self.most_open.max(self.open());
+        self.by_target[target].opened += 1;
+    }
+
+    /// A connection goes on to another address of its target.
+    pub(crate) fn go_on(&mut self, from: usize, to: usize) {
+        self.by_target[from].opened -= 1;
+        self.by_target[to].opened += 1;
+    }
+
+    pub(crate) fn give_up(&mut self, target: usize) {
+        self.given_up += 1;
+        self.by_target[target].given_up += 1;
     }
 
     pub(crate) fn phase(&mut self, phase: Phase, is_held: bool, took: Duration) {
@@ -174,22 +240,56 @@ impl Record {
         record(&mut phases[phase as usize], took);
     }
 
-    pub(crate) fn whole(&mut self, total: Duration, corrected: Duration) {
+    /// An exchange was right: so many bytes of its payload came back.
+    pub(crate) fn right(&mut self, target: usize, payload: u64, echoed: u64) {
+        self.right += 1;
+        self.by_target[target].right += 1;
+        self.echoed[0] += payload;
+        self.echoed[1] += echoed;
+        self.echoed_in_part += u64::from(echoed < payload);
+    }
+
+    /// How long a right exchange took that was not held.
+    pub(crate) fn whole(&mut self, target: usize, total: Duration, corrected: Duration) {
         self.churned += 1;
         record(&mut self.total, total);
         record(&mut self.corrected, corrected);
+        record(&mut self.with_timed_out, corrected);
+        record(&mut self.by_target[target].total, corrected);
     }
 
-    pub(crate) fn wrong(&mut self, id: u64, target: &str, phase: Phase, wrong: &Wrong) {
+    /// How long an exchange had waited when it timed out.
+    pub(crate) fn wait(&mut self, waited: Duration) {
+        record(&mut self.with_timed_out, waited);
+    }
+
+    pub(crate) fn wrong(&mut self, id: u64, target: usize, phase: Phase, wrong: &Wrong) {
+        let tally = &mut self.by_target[target];
+        *tally.wrong.entry(wrong.fault).or_default() += 1;
         let count = self.wrong.entry(wrong.fault).or_default();
         *count += 1;
         if *count <= DESCRIBED {
             let (fault, what, phase) = (wrong.fault, &wrong.what, phase.name());
+            let target = &tally.target;
             self.described.push(format!(
                 "connection {id} to {target}, {phase}: {fault}: {what}"
             ));
         }
     }
+}
+
+/// The digits to which histograms are exact.
+const DIGITS: u8 = 3;
+
+/// The times for which memory is reserved at the start, so that a run never lacks it: an hour.
+const LONGEST: u64 = 3_600_000_000_000;
+
+/// # Errors
+/// None: these bounds are good. The text would say why.
+fn histogram() -> Result<Histogram<u64>, String> {
+    let mut histogram = Histogram::new_with_max(LONGEST, DIGITS).map_err(|e| e.to_string())?;
+    histogram.auto(true); // beyond it, it grows
+    Ok(histogram)
 }
 
 fn record(histogram: &mut Histogram<u64>, took: Duration) {
@@ -227,7 +327,7 @@ mod tests {
 
     #[test]
     fn a_course_stays_short_and_says_it_all() {
-        let mut course = Record::new().unwrap().course;
+        let mut course = Record::new([]).unwrap().course;
         for ms in 1..=100_000 {
             course.advance(Point {
                 at: Duration::from_millis(ms),

@@ -69,8 +69,8 @@ pub(crate) struct Counts {
 /// What to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Open a connection to hold it.
-    Hold,
+    /// Open a connection to hold it. It was due at this moment.
+    Hold(Moment),
     /// Open a connection for an exchange that was due at this moment.
     Exchange(Moment),
     /// Finish one of the held connections.
@@ -87,7 +87,7 @@ pub(crate) struct Schedule {
     since: Moment,
     begun: u64,
     /// Exchanges that were due and never began.
-    missed: u64,
+    missed: u128,
     is_cut_short: bool,
 }
 
@@ -120,6 +120,13 @@ impl Schedule {
         hold.saturating_add(churning.min(exchanges.unwrap_or(u64::MAX)))
     }
 
+    /// How many connections it may keep open at once, if an exchange of an open loop takes a second.
+    pub(crate) fn may_need(&self) -> u64 {
+        let churning = self.plan.rate.unwrap_or(self.plan.concurrency);
+        let churning = churning.min(self.plan.exchanges.unwrap_or(u64::MAX));
+        self.plan.hold.saturating_add(churning)
+    }
+
     /// How much of the stage is done, from 0 to 1.
     pub(crate) fn progress(&self, counts: Counts, now: Moment) -> f64 {
         let of = |done: u64, all: u64| done as f64 / all.max(1) as f64;
@@ -138,24 +145,13 @@ impl Schedule {
         }
     }
 
-    /// How late the next connection is if it begins now.
-    pub(crate) fn lateness(&self, now: Moment) -> Duration {
-        match self.stage {
-            Stage::Ramp if self.begun < self.plan.hold && self.plan.ramp.is_some() => {
-                self.due(self.plan.ramp).until(now)
-            }
-            Stage::Churn if self.owed(now) > 0 => self.due(self.plan.rate).until(now),
-            _ => Duration::ZERO,
-        }
-    }
-
     /// Exchanges of an open loop that were due and had not begun at its end.
-    pub(crate) fn missed(&self) -> u64 {
+    pub(crate) fn missed(&self) -> u128 {
         self.missed
     }
 
     /// Exchanges of an open loop that are due and have not begun.
-    fn owed(&self, now: Moment) -> u64 {
+    fn owed(&self, now: Moment) -> u128 {
         let Some(rate) = self.plan.rate.filter(|_| self.stage == Stage::Churn) else {
             return 0;
         };
@@ -166,9 +162,8 @@ impl Schedule {
             .map_or(past, |duration| duration.min(past));
         // The first is due at once. One that is due exactly at the end no longer counts.
         let due = (past.as_nanos() * u128::from(rate)).div_ceil(1_000_000_000);
-        let due = u64::try_from(due).unwrap_or(u64::MAX);
-        due.min(self.plan.exchanges.unwrap_or(u64::MAX))
-            .saturating_sub(self.begun)
+        let all = self.plan.exchanges.map_or(u128::MAX, u128::from);
+        due.min(all).saturating_sub(self.begun.into())
     }
 
     /// Ends the run. Nothing more begins, and held connections are not finished.
@@ -215,7 +210,7 @@ impl Schedule {
             Step::Wait(None)
         } else {
             self.begun += 1;
-            Step::Hold
+            Step::Hold(if self.plan.ramp.is_some() { due } else { now })
         })
     }
 

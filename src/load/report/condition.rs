@@ -5,6 +5,7 @@ use std::str::FromStr;
 use super::Report;
 use super::latency::{FIGURES, Figure};
 use super::quantity::Time;
+use crate::load::machine::record::Record;
 use crate::program::values::{decimal, duration};
 
 /// A condition under which a run fails, such as `p99>50ms`, `echo.p50>=1ms` or `rate<10k`.
@@ -21,8 +22,46 @@ enum Measure {
     /// A figure of the row with this key.
     Time(String, Figure),
     Rate,
-    Wrong,
+    Count(Count),
+}
+
+/// What a report counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// Right exchanges.
     Right,
+    /// Wrong exchanges, with any fault.
+    Wrong,
+    /// Exchanges that timed out.
+    TimedOut,
+    /// Exchanges that were due and never began.
+    Missed,
+    /// Connections that were given up because the run was cut short.
+    GivenUp,
+    /// Right exchanges whose echo had fewer bytes than their payload.
+    EchoedInPart,
+}
+
+impl Count {
+    const NAMES: [(&str, Self); 6] = [
+        ("right", Self::Right),
+        ("wrong", Self::Wrong),
+        ("timed_out", Self::TimedOut),
+        ("missed", Self::Missed),
+        ("given_up", Self::GivenUp),
+        ("echoed_in_part", Self::EchoedInPart),
+    ];
+
+    fn of(self, record: &Record) -> f64 {
+        match self {
+            Self::Right => record.right as f64,
+            Self::Wrong => record.wrongs() as f64,
+            Self::TimedOut => record.timed_out() as f64,
+            Self::Missed => record.missed as f64,
+            Self::GivenUp => record.given_up as f64,
+            Self::EchoedInPart => record.echoed_in_part as f64,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,13 +71,14 @@ struct Relation {
 }
 
 /// The keys of all rows that a report can have.
-const ROWS: [&str; 10] = [
+const ROWS: [&str; 11] = [
     "connect",
     "greeting",
     "echo",
     "eof",
     "total",
     "total_raw",
+    "total_timed_out",
     "held_connect",
     "held_greeting",
     "held_echo",
@@ -63,7 +103,7 @@ impl FromStr for Condition {
             relation,
             bound: match measure {
                 Measure::Time(..) => nanoseconds(bound)?,
-                Measure::Rate | Measure::Wrong | Measure::Right => decimal(bound)?,
+                Measure::Rate | Measure::Count(_) => decimal(bound)?,
             },
             measure,
         })
@@ -74,20 +114,23 @@ impl FromStr for Measure {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        match name {
-            "rate" => return Ok(Self::Rate),
-            "wrong" => return Ok(Self::Wrong),
-            "right" => return Ok(Self::Right),
-            _ => {}
+        if name == "rate" {
+            return Ok(Self::Rate);
+        }
+        if let Some((_, count)) = Count::NAMES.iter().find(|(known, _)| *known == name) {
+            return Ok(Self::Count(*count));
         }
         let row = ROWS.into_iter().find(|row| {
             name.strip_prefix(row)
                 .is_some_and(|rest| rest.starts_with('.'))
         });
         let column = row.map_or(name, |row| &name[row.len() + 1..]);
-        let figure = figure(column).ok_or(
-            "no such measure: p50, p99.9, min, mean, max, rate, wrong, right, or as in echo.p50",
-        )?;
+        let figure = figure(column).ok_or_else(|| {
+            let counts = Count::NAMES.map(|(name, _)| name).join(", ");
+            format!(
+                "no such measure: p50, p99.9, min, mean, max, or as in echo.p50; rate; {counts}"
+            )
+        })?;
         Ok(Self::Time(row.unwrap_or("total").to_owned(), figure))
     }
 }
@@ -111,6 +154,12 @@ fn nanoseconds(text: &str) -> Result<f64, String> {
 }
 
 impl Condition {
+    /// Whether the condition is about this count.
+    #[must_use]
+    pub fn is_about(&self, count: Count) -> bool {
+        self.measure == Measure::Count(count)
+    }
+
     /// One line if the condition holds. A time without any measurement fails every condition.
     #[must_use]
     pub fn complaint(&self, report: &Report<'_>) -> Option<String> {
@@ -127,8 +176,7 @@ impl Condition {
                 (ns as f64, Time(ns).to_string())
             }
             Measure::Rate => number_and_text(report.throughput()),
-            Measure::Wrong => number_and_text(report.record.wrongs() as f64),
-            Measure::Right => number_and_text(report.record.right as f64),
+            Measure::Count(count) => number_and_text(count.of(report.record)),
         };
         let Relation { is_above, or_equal } = self.relation;
         let is_beyond = if is_above {
@@ -150,8 +198,7 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
-    use crate::load::machine::exchange::Phase;
-    use crate::load::machine::record::Record;
+    use crate::load::machine::exchange::{Fault, Phase, Wrong};
 
     fn report(record: &Record, elapsed: Duration) -> Report<'_> {
         Report {
@@ -170,8 +217,9 @@ mod tests {
     /// A condition can name every row of a report.
     #[test]
     fn rows_are_those_of_a_report() {
-        let mut record = Record::new().unwrap();
+        let mut record = Record::new(["127.0.0.1:8000".to_owned()]).unwrap();
         record.held = 1;
+        record.wait(Duration::from_secs(1));
         let mut report = report(&record, Duration::from_secs(1));
         report.rate = Some(1);
         let mut keys: Vec<&str> = report.latencies().iter().map(|row| row.key).collect();
@@ -183,11 +231,17 @@ mod tests {
 
     #[test]
     fn conditions_are_parsed_and_judged() {
-        let mut record = Record::new().unwrap();
+        let mut record = Record::new(["127.0.0.1:8000".to_owned()]).unwrap();
         record.right = 10_000;
         for ms in 1..=100 {
-            record.whole(Duration::from_millis(ms), Duration::from_millis(ms));
+            record.whole(0, Duration::from_millis(ms), Duration::from_millis(ms));
             record.phase(Phase::Echo, false, Duration::from_millis(1));
+        }
+        (record.missed, record.echoed_in_part, record.given_up) = (1 << 70, 3, 4);
+        for _ in 0..100 {
+            let (fault, what) = (Fault::TimedOut(Phase::Echo), String::new());
+            record.wrong(0, 0, Phase::Echo, &Wrong { fault, what });
+            record.wait(Duration::from_secs(60));
         }
         let report = report(&record, Duration::from_secs(1));
         let check = |condition: &str, is_so: bool| {
@@ -216,8 +270,16 @@ mod tests {
         check("rate<10k", false);
         check("rate<10001", true);
         check("rate>0.009M", true);
-        check("wrong>0", false);
-        check("wrong>=0", true);
+        check("p99<1s", true);
+        check("total_timed_out.p50>=100ms", true); // half of them took a minute
+        check("total_timed_out.p99>59s", true);
+        check("timed_out>99", true);
+        check("timed_out>100", false);
+        check("missed>1G", true);
+        check("given_up>=5", false);
+        check("echoed_in_part>2", true);
+        check("wrong>100", false);
+        check("wrong>=100", true);
         check("right<=10K", true);
         check("right>=10001", false);
         check("right<20k", true);

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::Report;
 use super::latency::{FIGURES, Figure, Latency};
 use super::quantity::{Bytes, Count, Number};
+use super::targets::HEADINGS;
 use crate::program::escape::{escape, escape_json};
 
 const STYLE: &str = include_str!("html/page.css");
@@ -32,8 +33,9 @@ pub fn page(report: &Report<'_>) -> String {
     tiles(&mut page, report, &rows);
     facts(&mut page, report);
     wrongs(&mut page, report);
+    targets(&mut page, report);
     if !rows.is_empty() {
-        latency_table(&mut page, &rows);
+        latency_table(&mut page, report, &rows);
         page.push_str(&latencies::percentiles(&rows));
     }
     page.push_str(&course::course(report));
@@ -67,7 +69,7 @@ fn verdict(page: &mut String, report: &Report<'_>) {
         (0, ..) => ("doubtful", "Nothing exchanged".to_owned()),
         (_, _, 0) => ("good", format!("All {} right", Count(right))),
         (_, _, missed) => {
-            let missed = Count(missed);
+            let missed = Count(u64::try_from(missed).unwrap_or(u64::MAX));
             (
                 "doubtful",
                 format!("{} right, {missed} missed", Count(right)),
@@ -145,7 +147,9 @@ fn facts(page: &mut String, report: &Report<'_>) {
     let perhaps = [
         ("Held", record.held),
         ("Given up", record.given_up),
-        ("Missed", record.missed),
+        ("Missed", u64::try_from(record.missed).unwrap_or(u64::MAX)),
+        ("Timed out", record.timed_out()),
+        ("Echoed in part", record.echoed_in_part),
     ];
     let perhaps = perhaps.into_iter().filter(|(_, count)| *count > 0);
     page.push_str("<dl>\n");
@@ -173,7 +177,18 @@ fn wrongs(page: &mut String, report: &Report<'_>) {
     page.push_str("</ul>\n</section>\n");
 }
 
-fn latency_table(page: &mut String, rows: &[Latency<'_>]) {
+fn targets(page: &mut String, report: &Report<'_>) {
+    let rows = report.target_rows();
+    if rows.is_empty() {
+        return;
+    }
+    page.push_str("<section>\n<h2>By target</h2>\n");
+    let cells = rows.iter().map(|row| row.iter().map(|cell| escaped(cell)));
+    table(page, &HEADINGS, cells.map(Iterator::collect));
+    page.push_str("</section>\n");
+}
+
+fn latency_table(page: &mut String, report: &Report<'_>, rows: &[Latency<'_>]) {
     let mut headings = vec!["phase"];
     headings.extend(FIGURES.map(|(_, heading, _)| heading));
     headings.push("count");
@@ -184,9 +199,11 @@ fn latency_table(page: &mut String, rows: &[Latency<'_>]) {
         cells.push(Count(row.histogram.len()).to_string());
         cells
     };
-    page.push_str("<section>\n<h2>Latency</h2>\n");
+    let about = report.about_latencies();
+    let _ = writeln!(page, "<section>\n<h2>Latency</h2>\n<p>The {about}.</p>");
     table(page, &headings, rows.iter().map(cells));
-    page.push_str("</section>\n");
+    let phases = Report::PHASES;
+    let _ = writeln!(page, "<p class=\"faint\">{phases}.</p>\n</section>");
 }
 
 /// A table whose first column is of names and whose others are of numbers. The cells are HTML.

@@ -1,19 +1,20 @@
 //! The report as one JSON object.
 
+use std::collections::BTreeMap;
+
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
 
 use super::latency::{FIGURES, Figure, Latency};
 use super::{Report, VERSION};
 use crate::load::machine::exchange::Fault;
+use crate::load::machine::record::Tally;
 
 impl Report<'_> {
     /// The report as one JSON object. A field's name tells its unit.
     #[must_use]
     pub fn json(&self) -> Value {
         let record = self.record;
-        let counted = |(fault, count): (&Fault, &u64)| (fault.to_string(), json!(count));
-        let wrong: Map<String, Value> = record.wrong.iter().map(counted).collect();
         let rows = self.latencies();
         let keyed = |row: &Latency<'_>| (row.key.to_owned(), figures(row.histogram));
         let latency: Map<String, Value> = rows.iter().map(keyed).collect();
@@ -30,9 +31,13 @@ impl Report<'_> {
             "seed": self.seed,
             "opened": record.opened,
             "right": record.right,
-            "wrong": wrong,
+            "wrong": by_kind(&record.wrong),
+            "timed_out": record.timed_out(),
             "given_up": record.given_up,
             "described": record.described,
+            "echoed_in_part": record.echoed_in_part,
+            "bytes_of_payload": record.echoed[0],
+            "bytes_echoed": record.echoed[1],
             "held": record.held,
             "most_open": record.most_open,
             "bytes_sent": record.bytes[0],
@@ -40,14 +45,38 @@ impl Report<'_> {
             "seconds": self.elapsed.as_secs_f64(),
             "rate": self.throughput(),
             "asked_rate": self.rate,
-            "missed": record.missed,
+            "missed": whole(record.missed),
             "latest_begin_us": micros(record.latest.as_nanos() as u64),
             "waited_s": waited,
+            "stood_still_s": record.stood_still.as_secs_f64(),
             "cut_short": self.is_cut_short,
             "error": self.error,
             "latency_us": latency,
+            "by_target": self.tallies().map(tally).collect::<Vec<_>>(),
         })
     }
+}
+
+fn tally(tally: &Tally) -> Value {
+    json!({
+        "target": tally.target,
+        "opened": tally.opened,
+        "right": tally.right,
+        "wrong": by_kind(&tally.wrong),
+        "given_up": tally.given_up,
+        "latency_us": { "total": figures(&tally.total) },
+    })
+}
+
+fn by_kind(wrong: &BTreeMap<Fault, u64>) -> Value {
+    let counted = |(fault, count): (&Fault, &u64)| (fault.to_string(), json!(count));
+    wrong.iter().map(counted).collect::<Map<_, _>>().into()
+}
+
+/// JSON's numbers have no bound, but serde_json's whole ones have: beyond 2^64 it is the nearest that
+/// has a fraction.
+fn whole(count: u128) -> Value {
+    u64::try_from(count).map_or_else(|_| json!(count as f64), |count| json!(count))
 }
 
 /// The figures in microseconds, and the count. A figure is null if nothing was measured.

@@ -8,6 +8,7 @@ use hdrhistogram::Histogram;
 use super::Report;
 use super::latency::{Bucket, FIGURES, Latency, buckets};
 use super::quantity::{Bytes, Time};
+use super::targets::HEADINGS;
 use crate::program::escape::escape;
 
 /// The bars of a distribution that goes to a file or to another program.
@@ -16,9 +17,8 @@ const BARS: usize = 20;
 /// A small terminal scrolls rather than that a distribution has fewer bars.
 const LEAST_BARS: usize = 6;
 
-/// A terminal has these lines beside the report: the command, what it says before the run, and the
-/// next prompt.
-const OTHER_LINES: usize = 3;
+/// A terminal has these lines beside the report: the command, and the next prompt.
+const OTHER_LINES: usize = 2;
 
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -38,6 +38,7 @@ impl Report<'_> {
         rows.retain(|row| !row.histogram.is_empty());
         let mut text = String::new();
         self.summary(&mut text)?;
+        self.targets_table(&mut text)?;
         self.table(&mut text, &rows)?;
         let shown = rows.iter().find(|row| row.key == "total");
         if let Some(row) = shown.or(rows.iter().find(|row| row.key == "held_echo")) {
@@ -68,6 +69,11 @@ impl Report<'_> {
         let [out, back] = [sent, received].map(|bytes| Bytes(bytes / seconds.max(1e-9)));
         let [sent, received] = [sent, received].map(Bytes);
         writeln!(text, "sent {sent}, {out}/s; received {received}, {back}/s")?;
+        let ([payload, echoed], in_part) = (record.echoed, record.echoed_in_part);
+        writeln!(
+            text,
+            "echoed {echoed} of {payload} bytes; {in_part} exchanges were echoed in part"
+        )?;
         for remark in self.remarks() {
             writeln!(text, "{remark}")?;
         }
@@ -80,11 +86,30 @@ impl Report<'_> {
         Ok(())
     }
 
+    fn targets_table(&self, text: &mut String) -> fmt::Result {
+        let rows = self.target_rows();
+        let width = |row: &[String; 6]| row[0].chars().count();
+        let Some(width) = rows.iter().map(width).max() else {
+            return Ok(());
+        };
+        writeln!(text)?;
+        let headings = HEADINGS.map(str::to_owned);
+        for [target, opened, right, p50, p99, wrong] in std::iter::once(headings).chain(rows) {
+            let target = escape(&target);
+            writeln!(
+                text,
+                "{target:<width$} {opened:>9} {right:>9} {p50:>9} {p99:>9}  {wrong}"
+            )?;
+        }
+        Ok(())
+    }
+
     fn table(&self, text: &mut String, rows: &[Latency<'_>]) -> fmt::Result {
         if rows.is_empty() {
             return Ok(());
         }
-        write!(text, "\n{}", Table(rows))?;
+        write!(text, "\n{}\n{}", self.about_latencies(), Table(rows))?;
+        writeln!(text, "{}", Self::PHASES)?;
         if self.rate.is_some() {
             writeln!(
                 text,

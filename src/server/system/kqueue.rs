@@ -156,7 +156,7 @@ mod client {
 
     pub(crate) fn take_any_port(_: &Socket) {}
 
-    pub(crate) fn local_ports() -> Option<(u128, u128)> {
+    pub(crate) fn local_ports() -> Option<(u128, u128, u128)> {
         None
     }
 }

@@ -1,7 +1,9 @@
 //! The load client as it is shipped: against servers that are wrong on purpose, against the real
 //! one, and in a terminal. What it says of a run is compared with what the server saw.
 
+mod figures;
 mod interrupted;
+mod own_troubles;
 mod reports;
 mod room;
 mod targets;

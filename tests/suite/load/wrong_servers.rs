@@ -189,6 +189,43 @@ fn a_queue_that_stays_full() {
     assert!(report["waited_s"]["queue"].as_f64() > Some(0.0), "{report}");
 }
 
+/// A segment carries more on this path, so more was there to be read.
+#[test]
+fn a_part_of_an_echo_is_too_little_where_a_segment_carries_more() {
+    let echoing = |length: usize, echoed: usize| {
+        serve(move |stream| {
+            greet(stream)?;
+            let payload = receive(stream, length)?;
+            stream.write_all(&payload[..echoed])
+        })
+    };
+    let what = "after 1 of 1000 bytes";
+    assert_wrong(
+        "--payload 1400",
+        &echoing(1400, 1),
+        "short_echo",
+        "echo",
+        what,
+    );
+    let options = "--payload 1400 --max-read 2000";
+    let what = "after 1399 of 1400 bytes";
+    assert_wrong(options, &echoing(1400, 1399), "short_echo", "echo", what);
+    let what = "at byte 1000 expected nothing";
+    assert_wrong(
+        "--payload 1400",
+        &echoing(1400, 1001),
+        "extra_bytes",
+        "eof",
+        what,
+    );
+    let server = Server::start(&["--max-read", "64Ki"]);
+    let target = &*server.addresses[0];
+    assert_right(
+        &run("-n 200 --payload 1-64Ki --max-read 64Ki", &[target]),
+        200,
+    );
+}
+
 /// Unusual, and right.
 #[test]
 fn what_looks_wrong_and_is_not() {
@@ -221,9 +258,13 @@ fn what_looks_wrong_and_is_not() {
     let prefix = serve(|stream| {
         greet(stream)?;
         let payload = receive(stream, 2000)?;
-        stream.write_all(&payload[..700])
+        stream.write_all(&payload[..1000])
     });
-    assert_right(&run("-n 20 -c 4 --payload 2000", &[&prefix]), 20);
+    let in_part = run("-n 20 -c 4 --payload 2000", &[&prefix]);
+    assert_right(&in_part, 20);
+    let counts = ["echoed_in_part", "bytes_of_payload", "bytes_echoed"];
+    let counts = counts.map(|name| number(&in_part.0, name));
+    assert_eq!(counts, [20, 40_000, 20_000]);
     let another = serve(|stream| {
         stream.write_all(b"220 ready\r\n")?;
         let payload = receive(stream, LENGTH)?;

@@ -6,6 +6,7 @@ fn expected(length: usize) -> Expected {
     Expected {
         greeting: b"hello\n".to_vec(),
         payloads: Payloads::new(1, length, length),
+        max_read: 1000,
         opened: 4,
     }
 }
@@ -35,7 +36,7 @@ fn outcome(expected: &Expected, sent: &[u8], ends: &[usize]) -> Result<(), Fault
         }
         start = end;
     }
-    exchange.handle_eof().map_err(|wrong| wrong.fault)
+    exchange.handle_eof(|| 1460).map_err(|wrong| wrong.fault)
 }
 
 /// The length of the greeting. The client answers here, so a piece always ends here.
@@ -90,26 +91,77 @@ fn it_says_what_is_next() {
     assert_eq!(extra.what, "at byte 20 expected nothing, got \"x\"");
 }
 
-/// The server reads once. This read may return less than the payload if the payload was sent in
-/// pieces or is longer than a message.
+/// The server reads once, at most `--max-read` bytes. What arrives together is echoed together.
 #[test]
-fn a_prefix_is_an_echo_where_more_is_not_owed() {
-    let prefix = |length: usize, pieces: &[usize], seen: usize| {
-        let expected = expected(length);
-        let mut exchange = Exchange::new(ID, &expected);
-        exchange.handle_connected(&expected);
-        exchange.handle_received(b"hello\n", &expected).unwrap();
-        exchange.begin();
-        pieces.iter().for_each(|piece| exchange.handle_sent(*piece));
-        let echo = &payload(&expected, ID)[..seen];
-        exchange.handle_received(echo, &expected).unwrap();
-        exchange.handle_eof().map_err(|wrong| wrong.fault)
-    };
-    assert_eq!(prefix(1000, &[1000], 999), Err(Fault::ShortEcho));
-    assert_eq!(prefix(1000, &[1000], 1000), Ok(()));
-    assert_eq!(prefix(1001, &[1001], 1000), Ok(()));
-    assert_eq!(prefix(1000, &[999, 1], 1), Ok(()));
-    assert_eq!(prefix(1000, &[1, 998, 1], 999), Ok(()));
+fn an_echo_has_what_one_segment_carries_at_least_and_what_one_read_takes_at_most() {
+    const WHOLE: Option<Fault> = None;
+    const SHORT: Option<Fault> = Some(Fault::ShortEcho);
+    const EXTRA: Option<Fault> = Some(Fault::ExtraBytes);
+    // The payload, --max-read, what each call handed over, and the segment; then some echoes.
+    for (payload_length, max_read, pieces, segment, echoes) in [
+        (
+            1400,
+            1000,
+            &[1400][..],
+            1460,
+            &[(1, SHORT), (999, SHORT), (1000, WHOLE), (1001, EXTRA)][..],
+        ),
+        (
+            1400,
+            2000,
+            &[1400],
+            1460,
+            &[(1000, SHORT), (1399, SHORT), (1400, WHOLE)],
+        ),
+        (
+            4000,
+            4000,
+            &[4000],
+            1460,
+            &[(1459, SHORT), (1460, WHOLE), (4000, WHOLE)],
+        ),
+        (1000, 1000, &[1000], 536, &[(535, SHORT), (536, WHOLE)]),
+        (1000, 1000, &[999, 1], 1460, &[(998, SHORT), (999, WHOLE)]),
+        (1000, 1000, &[1, 998, 1], 1460, &[(1, WHOLE), (999, WHOLE)]),
+        (9, 1, &[9], 1460, &[(1, WHOLE), (2, EXTRA)]),
+    ] {
+        for (seen, fault) in echoes {
+            let mut expected = expected(payload_length);
+            expected.max_read = max_read;
+            let mut exchange = Exchange::new(ID, &expected);
+            exchange.handle_connected(&expected);
+            exchange.handle_received(b"hello\n", &expected).unwrap();
+            exchange.begin();
+            pieces.iter().for_each(|piece| exchange.handle_sent(*piece));
+            let echo = &payload(&expected, ID)[..*seen];
+            let received = exchange.handle_received(echo, &expected);
+            let ended = received.and_then(|()| exchange.handle_eof(|| segment));
+            let case = format!("{seen} of {payload_length}, {max_read}, {pieces:?}, {segment}");
+            assert_eq!(ended.err().map(|wrong| wrong.fault), *fault, "{case}");
+        }
+    }
+}
+
+/// Asking costs a system call, so a whole echo asks nothing.
+#[test]
+fn the_segment_matters_only_to_a_short_echo() {
+    let expected = expected(1400);
+    let mut exchange = Exchange::new(ID, &expected);
+    exchange.handle_connected(&expected);
+    exchange.handle_received(b"hello\n", &expected).unwrap();
+    exchange.begin();
+    exchange.handle_sent(1400);
+    let echo = payload(&expected, ID);
+    exchange.handle_received(&echo[..1000], &expected).unwrap();
+    assert_eq!((exchange.phase(), exchange.echoed()), (Phase::Eof, 1000));
+    exchange.handle_eof(|| panic!("it was asked")).unwrap();
+    let more = exchange
+        .handle_received(&echo[1000..], &expected)
+        .unwrap_err();
+    assert!(
+        more.what.ends_with("; see --max-read, which is 1000"),
+        "{more:?}"
+    );
 }
 
 #[test]
@@ -167,7 +219,10 @@ fn what_comes_while_it_is_held_is_no_echo() {
     assert!(exchange.is_greeted());
     let reset = io::Error::from(io::ErrorKind::ConnectionReset);
     assert_eq!(exchange.handle_error(&reset).fault, Fault::ClosedHeld);
-    assert_eq!(exchange.handle_eof().unwrap_err().fault, Fault::ClosedHeld);
+    assert_eq!(
+        exchange.handle_eof(|| 1460).unwrap_err().fault,
+        Fault::ClosedHeld
+    );
     let wrong = exchange.handle_received(b"x", &expected).unwrap_err();
     assert_eq!(wrong.fault, Fault::WrongGreeting);
     assert_eq!(wrong.what, "at byte 6 expected nothing, got \"x\"");

@@ -21,12 +21,12 @@ fn report(record: &Record) -> Report<'_> {
 
 /// 100 exchanges a second for 5 s, of 1 to 500 ms.
 fn record() -> Record {
-    let mut record = Record::new().unwrap();
+    let mut record = Record::new(["127.0.0.1:8000".to_owned()]).unwrap();
     for i in 1..=500 {
         let took = Duration::from_millis(i);
         record.right += 1;
         record.phase(Phase::Echo, false, took);
-        record.whole(took, took);
+        record.whole(0, took, took);
         run_on(&mut record, 10, 0);
     }
     let began = [(Stage::Ramp, 0), (Stage::Churn, 0), (Stage::Finish, 5)];
@@ -173,5 +173,8 @@ fn the_verdict_is_that_of_the_run() {
     check(&record, "doubtful\">500 right, 1,234 missed");
     record.wrong.insert(Fault::NoEcho, 1000);
     check(&record, "bad\">1,000 of 1,500 wrong");
-    check(&Record::new().unwrap(), "doubtful\">Nothing exchanged");
+    check(
+        &Record::new(["127.0.0.1:8000".to_owned()]).unwrap(),
+        "doubtful\">Nothing exchanged",
+    );
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
+use nix::errno::Errno;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{IpBindAddressNoPort, SetUsize};
 use nix::sys::time::TimeSpec;
@@ -39,9 +40,13 @@ impl Timer {
 }
 
 /// Lets the kernel choose the port at connect(2), when it knows the target, and not at bind(2). A port is
-/// then taken for this target only, so every target can use all ports.
+/// then taken for this target only, so every target can use all ports. Linux before 4.2 and gVisor lack
+/// the option; there bind(2) chooses.
 pub(crate) fn choose_port_late(socket: &Socket) -> io::Result<()> {
-    Ok(setsockopt(socket, IpBindAddressNoPort, &true)?)
+    match setsockopt(socket, IpBindAddressNoPort, &true) {
+        Err(Errno::ENOPROTOOPT | Errno::EOPNOTSUPP) => Ok(()),
+        set => Ok(set?),
+    }
 }
 
 /// connect(2) tries the even ports first, and the odd ports if all even ones are taken: beside
@@ -68,9 +73,43 @@ nix::setsockopt_impl!(
     SetUsize
 );
 
-/// The first and the last of the ports that the kernel chooses from. `None`: the system does not tell.
-pub(crate) fn local_ports() -> Option<(u128, u128)> {
-    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+/// The first and the last of the ports that the kernel chooses from, and how many there are. `None`: the
+/// system does not tell.
+pub(crate) fn local_ports() -> Option<(u128, u128, u128)> {
+    let setting = |name| std::fs::read_to_string(format!("/proc/sys/net/ipv4/{name}"));
+    let range = setting("ip_local_port_range").ok()?;
     let mut ends = range.split_whitespace().map(str::parse::<u128>);
-    Some((ends.next()?.ok()?, ends.next()?.ok()?))
+    let (first, last) = (ends.next()?.ok()?, ends.next()?.ok()?);
+    let reserved = setting("ip_local_reserved_ports").unwrap_or_default();
+    let ports = (last + 1).checked_sub(first)?;
+    Some((
+        first,
+        last,
+        ports.saturating_sub(reserved_within(&reserved, first, last)),
+    ))
+}
+
+/// How many ports from `first` to `last` are in this list of ports and ranges, such as
+/// `8080,9000-9010`. The kernel gives none of them to a connect.
+fn reserved_within(list: &str, first: u128, last: u128) -> u128 {
+    let within = |entry: &str| {
+        let (from, to) = entry.split_once('-').unwrap_or((entry, entry));
+        let (from, to): (u128, u128) = (from.parse().ok()?, to.parse().ok()?);
+        (to.min(last) + 1).checked_sub(from.max(first))
+    };
+    list.trim().split(',').filter_map(within).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reserved_ports_are_left_out() {
+        let reserved = |list| reserved_within(list, 40_000, 40_019);
+        assert_eq!(reserved("\n"), 0);
+        assert_eq!(reserved("40000\n"), 1);
+        assert_eq!(reserved("8080,39990-40004,40010,40018-41000\n"), 5 + 1 + 2);
+        assert_eq!(reserved("1-65535"), 20);
+    }
 }

@@ -1,0 +1,44 @@
+//! What becomes of a client, in the record.
+
+use super::super::client::Client;
+use super::Clients;
+use crate::load::machine::exchange::{Fault, Phase, Wrong};
+
+impl Clients {
+    pub(super) fn note_right(&mut self, client: &Client) {
+        let now = self.clock.now();
+        let (exchange, target) = (
+            &client.channel.exchange,
+            self.tally(client.target as usize, client.address),
+        );
+        let (sent, echoed) = (exchange.length() as u64, exchange.echoed());
+        self.record.right(target, sent, echoed);
+        let (took, is_held) = (client.since.until(now), client.role.is_held());
+        if exchange.phase() == Phase::Echo {
+            // Only the FIN shows that the echo is whole.
+            self.record.phase(Phase::Echo, is_held, took);
+        }
+        self.record.phase(Phase::Eof, is_held, took);
+        if !is_held {
+            let [total, corrected] = [client.began, client.meant].map(|from| from.until(now));
+            self.record.whole(target, total, corrected);
+        }
+    }
+
+    pub(super) fn note_wrong(&mut self, client: &Client, wrong: &Wrong) {
+        let now = self.clock.now();
+        let exchange = &client.channel.exchange;
+        let (id, phase) = (exchange.id(), exchange.phase());
+        let tally = self.tally(client.target as usize, client.address);
+        self.record.wrong(id, tally, phase, wrong);
+        let is_timeout = matches!(wrong.fault, Fault::TimedOut(_));
+        if is_timeout && !client.role.is_held() {
+            self.record.wait(client.meant.until(now));
+        }
+        let is_refused = wrong.fault == Fault::Refused || phase == Phase::Connect;
+        if is_refused && !is_timeout {
+            let target = &mut self.dialer.targets[client.target as usize];
+            target.pause.handle_refused(client.began, now);
+        }
+    }
+}

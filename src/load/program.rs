@@ -1,0 +1,157 @@
+//! The load client's program: parse, run, report, exit code.
+
+mod page;
+mod progress;
+mod stderr;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use console::Term;
+
+use super::Load;
+use super::cli::{self, Invocation};
+use super::report::condition::Count;
+use super::report::{Report, html};
+use crate::program::escape::escape_json;
+use page::Page;
+use progress::Progress;
+use stderr::Stderr;
+
+/// The time between two updates of the progress.
+const TICK: Duration = Duration::from_millis(100);
+
+/// The exit codes, beside 128 and the number of the signal that cut the run short.
+const RIGHT: u8 = 0;
+const COULD_NOT_RUN: u8 = 1;
+const WRONG: u8 = 3;
+
+/// Runs the program, with the arguments of this process.
+pub fn main() -> ExitCode {
+    let invocation = cli::parse(std::env::args_os()).unwrap_or_else(|e| e.exit());
+    let mut stderr = Stderr::new();
+    let code = run(&invocation, &mut stderr).unwrap_or_else(|e| {
+        stderr.complain(&e.to_string());
+        COULD_NOT_RUN
+    });
+    stderr.finish();
+    ExitCode::from(code)
+}
+
+/// Returns the exit code.
+fn run(invocation: &Invocation, stderr: &mut Stderr) -> io::Result<u8> {
+    let _ = crate::raise_descriptor_limit();
+    let mut load = Load::new(invocation.options.clone())?;
+    // A file that cannot be written must fail before the run, not after it.
+    let page = invocation.html.as_deref().map(Page::create).transpose()?;
+    if let Some(room) = load.may_lack_room()? {
+        stderr.show(&format!("{room}\n"));
+    }
+    load.catch_signals()?;
+    #[allow(clippy::disallowed_methods, reason = "for the report's date")]
+    let began = SystemTime::now();
+    let ended = follow(&mut load, invocation, stderr);
+    let report = Report {
+        record: load.record(),
+        elapsed: load.elapsed(),
+        began,
+        line: &invocation.line,
+        targets: invocation
+            .options
+            .targets
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        seed: invocation.seed,
+        rate: invocation.options.plan.rate,
+        is_cut_short: load.is_cut_short(),
+        error: ended.as_ref().err().map(ToString::to_string),
+    };
+    if report.record.opened > 0 || ended.is_ok() {
+        publish(invocation, &report, page, stderr)?;
+    }
+    match ended {
+        Err(e) if report.record.wrongs() == 0 => return Err(e),
+        Err(e) => stderr.complain(&e.to_string()),
+        Ok(()) => {}
+    }
+    Ok(verdict(&load, invocation, &report, stderr))
+}
+
+/// Runs the load to its end, and shows how far it is.
+fn follow(load: &mut Load, invocation: &Invocation, stderr: &mut Stderr) -> io::Result<()> {
+    let mut progress = (!invocation.check && stderr.is_terminal()).then(Progress::default);
+    while load.turn(TICK)? {
+        if let Some(progress) = &mut progress {
+            if let Some(line) = progress.line(load) {
+                stderr.draw(&line);
+            }
+        }
+    }
+    if progress.is_some() {
+        stderr.draw(progress::CLEAR);
+    }
+    Ok(())
+}
+
+/// Writes the page, and the report to stdout. Neither keeps the other from being written.
+fn publish(
+    invocation: &Invocation,
+    report: &Report<'_>,
+    page: Option<Page>,
+    stderr: &mut Stderr,
+) -> io::Result<()> {
+    let written = page.map_or(Ok(()), |page| page.write(&html::page(report)));
+    let said = match say(invocation, report, stderr) {
+        // A reader who has seen enough, as head(1) does.
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        said => said.map_err(|e| io::Error::new(e.kind(), format!("cannot write the report: {e}"))),
+    };
+    if let (Err(e), Err(_)) = (&written, &said) {
+        stderr.complain(&e.to_string());
+    }
+    said.and(written)
+}
+
+fn say(invocation: &Invocation, report: &Report<'_>, stderr: &mut Stderr) -> io::Result<()> {
+    let mut stdout = io::stdout();
+    if invocation.json {
+        let json = report.json().to_string();
+        writeln!(stdout, "{}", escape_json(&json))?;
+    } else if !invocation.check {
+        let text = report.for_terminal(Term::stdout().size_checked());
+        write!(stdout, "{text}")?;
+    } else {
+        report
+            .record
+            .described
+            .iter()
+            .for_each(|what| stderr.complain(what));
+    }
+    stdout.flush()
+}
+
+/// The exit code of a run that could run. stderr says why it is not 0, unless the report does.
+fn verdict(load: &Load, invocation: &Invocation, report: &Report<'_>, stderr: &mut Stderr) -> u8 {
+    let conditions = &invocation.fail_if;
+    let mut complaints: Vec<String> = conditions
+        .iter()
+        .filter_map(|c| c.complaint(report))
+        .collect();
+    let is_tolerated = conditions.iter().any(|c| c.is_about(Count::Missed));
+    if report.record.missed > 0 && !is_tolerated {
+        complaints.push(format!("{} exchanges were missed", report.record.missed));
+    }
+    if let Some(signal) = load.signal() {
+        complaints.push("cut short by a signal".to_owned());
+        complaints.iter().for_each(|why| stderr.complain(why));
+        return u8::try_from(128 + signal).unwrap_or(WRONG);
+    }
+    if report.record.right == 0 && report.record.wrongs() == 0 {
+        complaints.push("nothing was exchanged".to_owned());
+    }
+    complaints.iter().for_each(|why| stderr.complain(why));
+    let is_right = report.record.wrongs() == 0 && complaints.is_empty();
+    if is_right { RIGHT } else { WRONG }
+}

@@ -1,0 +1,114 @@
+//! The file of `--html`. An old page stays until the new one is whole.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// A file that will be written at the end of the run.
+pub(super) struct Page {
+    file: File,
+    /// The file's name. A link is followed, so that it stays a link.
+    name: PathBuf,
+    /// The file that the page is written to first, and renamed from.
+    temporary: Option<PathBuf>,
+}
+
+impl Page {
+    /// Makes sure that the page can be written. Nothing of an old one is lost yet.
+    ///
+    /// # Errors
+    /// One line: the file, or its folder, cannot be written.
+    pub(super) fn create(name: &Path) -> io::Result<Self> {
+        Self::try_create(name).map_err(|e| cannot_write(name, &e))
+    }
+
+    fn try_create(name: &Path) -> io::Result<Self> {
+        let old = match OpenOptions::new().write(true).open(name) {
+            Ok(old) => Some(old),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+            Err(e) => return Err(e),
+        };
+        let name = fs::canonicalize(name).unwrap_or_else(|_| name.to_owned());
+        let kind = old.as_ref().map(File::metadata).transpose()?;
+        if kind.as_ref().is_none_or(fs::Metadata::is_file) {
+            let temporary = beside(&name);
+            match (new_file(&temporary), old) {
+                (Ok(file), _) => {
+                    if let Some(kind) = kind {
+                        let _ = file.set_permissions(kind.permissions());
+                    }
+                    let temporary = Some(temporary);
+                    return Ok(Self {
+                        file,
+                        name,
+                        temporary,
+                    });
+                }
+                (Err(e), None) => return Err(e),
+                // Only the file itself can be written, so it is, at the end.
+                (Err(_), Some(file)) => return Ok(Self::in_place(file, name)),
+            }
+        }
+        // A pipe or a device, which must not be replaced.
+        old.map(|file| Self::in_place(file, name))
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn in_place(file: File, name: PathBuf) -> Self {
+        Self {
+            file,
+            name,
+            temporary: None,
+        }
+    }
+
+    /// # Errors
+    /// One line: which file, and why.
+    pub(super) fn write(mut self, page: &str) -> io::Result<()> {
+        let written = self.try_write(page);
+        written.map_err(|e| cannot_write(&self.name, &e))
+    }
+
+    fn try_write(&mut self, page: &str) -> io::Result<()> {
+        if self.temporary.is_none() && self.file.metadata()?.is_file() {
+            self.file.set_len(0)?;
+        }
+        self.file.write_all(page.as_bytes())?;
+        match self.temporary.take() {
+            Some(temporary) => fs::rename(temporary, &self.name),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Page {
+    /// A page that was never written leaves nothing behind.
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            let _ = fs::remove_file(temporary);
+        }
+    }
+}
+
+/// The name of a file in the same folder, as only there rename(2) replaces a file at once.
+fn beside(name: &Path) -> PathBuf {
+    let file = name.file_name().unwrap_or_default().to_string_lossy();
+    name.with_file_name(format!(".{file}.{}.tmp", std::process::id()))
+}
+
+/// A new file, in place of one that a process of the same number has left.
+fn new_file(name: &Path) -> io::Result<File> {
+    let create = || OpenOptions::new().write(true).create_new(true).open(name);
+    match create() {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+            fs::remove_file(name)?;
+            create()
+        }
+        created => created,
+    }
+}
+
+fn cannot_write(name: &Path, error: &io::Error) -> io::Error {
+    let why = format!("cannot write {}: {error}", name.display());
+    io::Error::new(error.kind(), why)
+}

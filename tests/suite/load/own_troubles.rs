@@ -1,0 +1,276 @@
+//! What goes wrong with the load client itself is not blamed on the servers, and holds no run up.
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use nix::pty::openpty;
+use nix::sys::termios::{FlowArg, tcflow};
+
+use super::*;
+use crate::util::{TempPath, have, in_a_network, skip};
+
+/// The servers' answers are there when it goes on, so nobody was late but itself.
+#[test]
+fn a_pause_of_its_own_is_no_timeout_of_the_servers() {
+    let (sender, received) = mpsc::channel();
+    let (go_on, gate) = mpsc::channel::<()>();
+    let gate = std::sync::Mutex::new(gate);
+    let target = serve(move |stream| {
+        greet(stream)?;
+        let payload = receive(stream, LENGTH)?;
+        let _ = sender.send(());
+        let _ = gate.lock().unwrap().recv();
+        stream.write_all(&payload)
+    });
+    let child = spawn(&mut load("-n 4 -c 4 --timeout 1s --json", &[&target]));
+    let pid = child.id().to_string();
+    (0..4).for_each(|_| received.recv_timeout(PATIENCE).unwrap());
+    assert!(signal(&pid, "STOP"));
+    (0..4).for_each(|_| go_on.send(()).unwrap());
+    std::thread::sleep(Duration::from_millis(1500)); // the pause itself
+    assert!(signal(&pid, "CONT"));
+    let output = util::in_time("the end", || child.wait_with_output().unwrap());
+    let report = report(&output);
+    assert_eq!(
+        (number(&report, "right"), output.status.code()),
+        (4, Some(0)),
+        "{report}"
+    );
+    let stood_still = report["stood_still_s"].as_f64().unwrap();
+    assert!((1.0..10.0).contains(&stood_still), "{report}");
+}
+
+/// Ctrl-S, or a reader that has stopped: neither holds the run up nor its end.
+#[test]
+fn a_stopped_terminal_stops_nothing() {
+    let server = Server::start(&[]);
+    let terminal = openpty(None, None).unwrap();
+    tcflow(terminal.slave.as_fd(), FlowArg::TCOOFF).unwrap();
+    let mut command = load("-d 1s -c 4 --json", &[&server.addresses[0]]);
+    command.stdout(Stdio::piped()).stdin(Stdio::null());
+    let slave = terminal.slave.try_clone().unwrap();
+    let child = command.stderr(Stdio::from(slave)).spawn().unwrap();
+    let output = util::in_time("the end", || child.wait_with_output().unwrap());
+    let report = report(&output);
+    assert_eq!(output.status.code(), Some(0), "{report}");
+    let seconds = report["seconds"].as_f64().unwrap();
+    assert!(seconds < 5.0, "{report}");
+}
+
+/// Nobody reads what it complains of, and it ends all the same.
+#[test]
+fn complaints_that_nobody_reads_stop_nothing() {
+    let (target, _received) = recorder();
+    let terminal = openpty(None, None).unwrap();
+    tcflow(terminal.slave.as_fd(), FlowArg::TCOOFF).unwrap();
+    let mut command = load("-n 4 --json --fail-if right>0", &[&target]);
+    command.stdout(Stdio::piped()).stdin(Stdio::null());
+    let slave = terminal.slave.try_clone().unwrap();
+    let child = command.stderr(Stdio::from(slave)).spawn().unwrap();
+    let output = util::in_time("the end", || child.wait_with_output().unwrap());
+    assert_eq!(output.status.code(), Some(3));
+}
+
+/// A refusal comes at once, so asking again at once would be an attack.
+#[test]
+fn a_dead_port_is_asked_gently() {
+    // Nobody listens there any more when this line is over.
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|own| own.local_addr());
+    let dead = free.unwrap().to_string();
+    let (report, code) = run("-d 1s", &[&dead]);
+    let refused = number(&report["wrong"], "refused");
+    // 64 before the first refusal is known, and then 1, 2, 4 ... 100 ms apart.
+    assert!((5..=64 + 20).contains(&refused), "{report}");
+    assert_eq!(code, Some(3));
+    // The others are asked as ever.
+    let server = Server::start(&[]);
+    let (report, _) = run("-d 1s", &[&dead, &server.addresses[0]]);
+    let right = number(&report, "right");
+    assert!(
+        number(&report["wrong"], "refused") <= 64 + 20 && right > 500,
+        "{report}"
+    );
+    // An open loop keeps its rate.
+    let (report, _) = run("-r 1000 -d 500ms", &[&dead]);
+    assert_eq!(report["wrong"], serde_json::json!({ "refused": 500 }));
+}
+
+/// What it needs later it takes at the start, or it says that it cannot.
+#[test]
+fn with_little_memory_it_promises_less_and_keeps_that() {
+    let server = Server::start(&[]);
+    let target = &*server.addresses[0];
+    let limited = |memory: u64, options: &str| {
+        let script = format!("ulimit -v {memory}; exec \"$0\" \"$@\"");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, LOAD, "--json"]);
+        output(command.args(options.split(' ')).arg(target))
+    };
+    let mut by_memory = 0;
+    for memory in (4..=16).map(|mebibytes| mebibytes << 10) {
+        let [_, stderr] = said(&limited(memory, "--hold 1M"));
+        let Some(room) = stderr.strip_prefix("hello-load: can open ") else {
+            continue; // too little to start at all
+        };
+        let room: u64 = room.split(' ').next().unwrap().parse().unwrap();
+        if room == 0 {
+            continue;
+        }
+        by_memory += u64::from(stderr.contains("limited by memory"));
+        let held = limited(memory, &format!("--hold {}", room.min(500)));
+        let [_, why] = said(&held);
+        assert_eq!(held.status.code(), Some(0), "{memory} KiB, {room}: {why}");
+    }
+    assert!(by_memory > 0, "no limit was the memory's");
+}
+
+/// Each of two SIGINTs, as timeout(1) and a terminal with a shell send them.
+#[test]
+fn two_signals_at_once_are_one() {
+    let (target, received) = recorder();
+    for _ in 0..25 {
+        let page = TempPath::new("twice.html");
+        let options = ["--json", "--html", page.as_str()];
+        let child = spawn(load("-d 1h -c 4", &options).arg(&target));
+        (0..20).for_each(|_| drop(received.recv_timeout(PATIENCE).unwrap()));
+        let pid = nix::unistd::Pid::from_raw(child.id().try_into().unwrap());
+        for _ in 0..2 {
+            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+        }
+        let output = util::in_time("the end", || child.wait_with_output().unwrap());
+        assert_eq!(output.status.code(), Some(130));
+        assert_eq!(report(&output)["cut_short"], true);
+        assert!(std::fs::read_to_string(&page.0).unwrap().contains("</svg>"));
+        received.try_iter().for_each(drop);
+    }
+}
+
+/// As nohup(1) leaves it.
+#[test]
+fn a_hangup_that_was_ignored_stays_ignored() {
+    let (target, received) = recorder();
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' HUP; exec \"$0\" \"$@\"", LOAD]);
+    command.args(["-d", "1h", "-c", "4", "--json", &target]);
+    let child = spawn(&mut command);
+    let pid = child.id().to_string();
+    (0..100).for_each(|_| drop(received.recv_timeout(PATIENCE).unwrap()));
+    assert!(signal(&pid, "HUP"));
+    (0..1000).for_each(|_| drop(received.recv_timeout(PATIENCE).unwrap()));
+    let report = report(&interrupt(child));
+    assert!(number(&report, "right") > 1000, "{report}");
+}
+
+/// A kernel without them has them done without: gVisor, or Linux before 4.2.
+#[test]
+fn socket_options_may_be_missing() {
+    if !have("strace") {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut command = Command::new("strace");
+    command.args(["-f", "-o", "/dev/null", "-e", "trace=setsockopt"]);
+    command.args(["-e", "inject=setsockopt:error=ENOPROTOOPT", LOAD]);
+    command.args(["-n", "20", "--json", "--source", "127.0.0.0/8"]);
+    let output = output(command.arg(&server.addresses[0]));
+    let report = report(&output);
+    assert_eq!(number(&report, "right"), 20, "{report}");
+}
+
+const PORTS_OF_OTHERS: &str = "echo 40000 40019 >/proc/sys/net/ipv4/ip_local_port_range
+    echo 40018-40019 >/proc/sys/net/ipv4/ip_local_reserved_ports";
+
+#[test]
+fn others_have_most_ports() {
+    in_a_network(
+        PATIENCE,
+        PORTS_OF_OTHERS,
+        others_have_most_ports_in_a_network,
+    );
+}
+
+#[test]
+#[ignore = "others_have_most_ports runs it in a network of its own"]
+fn others_have_most_ports_in_a_network() {
+    let server = Server::start_listening(1, &["--listen", "127.0.0.1:8000"]);
+    let target = &*server.addresses[0];
+    let others: Vec<TcpStream> = (0..15)
+        .map(|_| TcpStream::connect(target).unwrap())
+        .collect();
+    let (report, code) = run("-n 40 -c 10 --timeout 20s", &[target]);
+    assert_eq!((number(&report, "right"), code), (40, Some(0)), "{report}");
+    assert!(report["waited_s"]["port"].as_f64() > Some(0.0), "{report}");
+    drop(others);
+    let [_, stderr] = said(&output(&mut load("--hold 1M", &[target])));
+    assert!(stderr.contains("can open 18 connections"), "{stderr}");
+}
+
+/// A name of two addresses, the first of which swallows every SYN.
+const TWO_ADDRESSES: &str = "hosts=$(mktemp)
+    printf '127.0.0.1 two.test\\n127.0.0.2 two.test\\n' >$hosts
+    mount --bind $hosts /etc/hosts
+    rm $hosts
+    nft add table ip t
+    nft 'add chain ip t input { type filter hook input priority 0; }'
+    nft add rule ip t input ip daddr 127.0.0.1 tcp dport 8000 drop";
+
+/// Two ends with a link-local address each.
+const A_LINK: &str = "ip link add left type veth peer name right
+    ip link set left up; ip link set right up
+    ip address add 10.9.0.1/24 dev left
+    ip address add fe80::1/64 dev left nodad || true
+    ip address add fe80::2/64 dev right nodad || true";
+
+#[test]
+fn the_next_address_is_tried_before_the_first_has_timed_out() {
+    if have("nft") && have("mount") {
+        in_a_network(
+            PATIENCE,
+            TWO_ADDRESSES,
+            the_next_address_is_tried_in_a_network,
+        );
+    }
+}
+
+#[test]
+#[ignore = "the_next_address_is_tried_before_the_first_has_timed_out runs it in a network of its own"]
+fn the_next_address_is_tried_in_a_network() {
+    let server = Server::start_listening(1, &["--listen", "127.0.0.2:8000"]);
+    let began = Instant::now();
+    let (report, code) = run("-n 20 -c 4 --timeout 20s", &["two.test:8000"]);
+    assert_eq!((number(&report, "right"), code), (20, Some(0)), "{report}");
+    assert!(began.elapsed() >= Duration::from_millis(250), "{report}");
+    let by_target = report["by_target"].as_array().unwrap();
+    assert_eq!(by_target.len(), 1, "{report}");
+    assert_eq!(by_target[0]["target"], "two.test:8000 (127.0.0.2:8000)");
+    drop(server);
+}
+
+#[test]
+fn addresses_have_scopes() {
+    in_a_network(PATIENCE, A_LINK, addresses_have_scopes_in_a_network);
+}
+
+#[test]
+#[ignore = "addresses_have_scopes runs it in a network of its own"]
+fn addresses_have_scopes_in_a_network() {
+    if TcpListener::bind("[::1]:0").is_err() {
+        skip("there is no IPv6");
+        return;
+    }
+    let server = Server::start_listening(1, &["--listen", "[::]:8000"]);
+    for (source, target) in [
+        ("fe80::1%left", "[fe80::1%left]:8000"),
+        ("fe80::1%left", "[fe80::2%left]:8000"),
+    ] {
+        let (report, code) = run(&format!("-n 20 --source {source}"), &[target]);
+        assert_eq!((number(&report, "right"), code), (20, Some(0)), "{report}");
+    }
+    let none = output(&mut load(
+        "-n 1 --source fe80::1%nowhere",
+        &["[fe80::1%left]:8000"],
+    ));
+    let [_, stderr] = said(&none);
+    assert!(stderr.contains("there is no such interface"), "{stderr}");
+    drop(server);
+}

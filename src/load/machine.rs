@@ -9,3 +9,4 @@ pub(crate) mod pause;
 pub(crate) mod payload;
 pub(crate) mod record;
 pub(crate) mod schedule;
+pub mod search;

@@ -29,3 +29,4 @@ pub use machine::exchange;
 pub use machine::payload::Payloads;
 pub use machine::record::{Course, Point, Record, Shortage, Tally};
 pub use machine::schedule::{Plan, Stage};
+pub use machine::search;

@@ -4,6 +4,7 @@
 //! [payload] says which bytes it sends, and the [record] counts what became of it. The driver calls
 //! these, and the report reads the record; the machine knows neither.
 
+pub mod compare;
 pub mod exchange;
 pub(crate) mod pause;
 pub(crate) mod payload;

@@ -25,6 +25,7 @@ pub mod program;
 pub mod report;
 
 pub use driver::{Load, Options, ParseSourceError, Room, Source};
+pub use machine::compare;
 pub use machine::exchange;
 pub use machine::payload::Payloads;
 pub use machine::record::{Course, Point, Record, Shortage, Tally};

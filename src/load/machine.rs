@@ -1,8 +1,10 @@
 //! The machine: what a run does, without a socket and without a clock.
 //!
-//! A [schedule] says what begins when, a [pause] when a target that refuses is asked again, an [exchange] says what its connection does next, the
-//! [payload] says which bytes it sends, and the [record] counts what became of it. The driver calls
-//! these, and the report reads the record; the machine knows neither.
+//! A [schedule] says what begins when, a [pause] when a target that refuses is asked again, an
+//! [exchange] says what its connection does next, the [payload] says which bytes it sends, and the
+//! [record] counts what became of it. The driver calls these, and the report reads the record; the
+//! machine knows neither. Two parts wait for their options: a [search] finds the highest rate that
+//! keeps a goal, and [compare] says whether two measurements differ.
 
 pub mod compare;
 pub mod exchange;

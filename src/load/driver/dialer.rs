@@ -191,7 +191,7 @@ fn shortage(error: &io::Error, address: &SockAddr, source: Option<SocketAddr>) -
 /// it has none, and also if no port is left. On a datagram socket it sends nothing and takes none of
 /// TCP's ports.
 fn has_route(address: &SockAddr, source: Option<SocketAddr>) -> bool {
-    let connected = Socket::new(address.domain(), Type::DGRAM.cloexec(), None).and_then(|socket| {
+    let connected = system::socket(address.domain(), Type::DGRAM).and_then(|socket| {
         if let Some(source) = source {
             socket.bind(&source.into())?;
         }

@@ -7,7 +7,7 @@ use nix::pty::openpty;
 use nix::sys::termios::{FlowArg, tcflow};
 
 use super::*;
-use crate::util::{TempPath, have, in_a_network, skip};
+use crate::util::{TempPath, have, have_descriptors, in_a_network, skip};
 
 /// The servers' answers are there when it goes on, so nobody was late but itself.
 #[test]
@@ -95,54 +95,69 @@ fn a_dead_port_is_asked_gently() {
     assert_eq!(report["wrong"], serde_json::json!({ "refused": 500 }));
 }
 
-/// What it needs later it takes at the start, or it says that it cannot.
+/// What it needs later it takes at the start, or it says that it cannot: it never ends in the middle.
 #[test]
 fn with_little_memory_it_promises_less_and_keeps_that() {
-    let server = Server::start(&[]);
+    if !have_descriptors(17_100) {
+        return;
+    }
+    let server = Server::start(PATIENT);
     let target = &*server.addresses[0];
-    let limited = |memory: u64, options: &str| {
+    let limited = |memory: u64| {
         let script = format!("ulimit -v {memory}; exec \"$0\" \"$@\"");
         let mut command = Command::new("sh");
-        command.args(["-c", &script, LOAD, "--json"]);
-        output(command.args(options.split(' ')).arg(target))
+        command.args(["-c", &script, LOAD, "--json", "--hold", "17000"]);
+        output(command.arg(target))
     };
-    let mut by_memory = 0;
-    for memory in (4..=16).map(|mebibytes| mebibytes << 10) {
-        let [_, stderr] = said(&limited(memory, "--hold 1M"));
-        let Some(room) = stderr.strip_prefix("hello-load: can open ") else {
-            continue; // too little to start at all
-        };
-        let room: u64 = room.split(' ').next().unwrap().parse().unwrap();
-        if room == 0 {
-            continue;
+    // Below the first that says this there is too little to start at all.
+    let is_promise = |output: &Output| said(output)[1].contains("17000 are needed");
+    let levels = (32..120).map(|quarters| quarters << 8);
+    let all = levels.map(|memory| (memory, limited(memory)));
+    let promises = all.skip_while(|(_, output)| !is_promise(output));
+    let (mut refused, mut kept) = (0, 0);
+    for (memory, output) in promises {
+        if is_promise(&output) {
+            refused += 1;
+        } else {
+            let [_, stderr] = said(&output);
+            assert_eq!(output.status.code(), Some(0), "{memory} KiB: {stderr}");
+            kept += 1;
         }
-        by_memory += u64::from(stderr.contains("limited by memory"));
-        let held = limited(memory, &format!("--hold {}", room.min(500)));
-        let [_, why] = said(&held);
-        assert_eq!(held.status.code(), Some(0), "{memory} KiB, {room}: {why}");
+        if kept == 3 {
+            break;
+        }
     }
-    assert!(by_memory > 0, "no limit was the memory's");
+    assert!(refused > 0 && kept == 3, "{refused} refused, {kept} kept");
 }
 
-/// Each of two SIGINTs, as timeout(1) and a terminal with a shell send them.
+/// As timeout(1) sends two, and a terminal with a shell. The second comes when the first has been
+/// heard, and less than 5 ms after it.
 #[test]
 fn two_signals_at_once_are_one() {
     let (target, received) = recorder();
+    let mut rounds = 0;
     for _ in 0..25 {
         let page = TempPath::new("twice.html");
         let options = ["--json", "--html", page.as_str()];
         let child = spawn(load("-d 1h -c 4", &options).arg(&target));
         (0..20).for_each(|_| drop(received.recv_timeout(PATIENCE).unwrap()));
         let pid = nix::unistd::Pid::from_raw(child.id().try_into().unwrap());
-        for _ in 0..2 {
-            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
-        }
+        let interrupt = || nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+        let first = Instant::now();
+        interrupt();
+        std::thread::sleep(Duration::from_millis(1));
+        interrupt();
+        let is_one = first.elapsed() < Duration::from_millis(4); // if not, the second is a real one
         let output = util::in_time("the end", || child.wait_with_output().unwrap());
         assert_eq!(output.status.code(), Some(130));
-        assert_eq!(report(&output)["cut_short"], true);
-        assert!(std::fs::read_to_string(&page.0).unwrap().contains("</svg>"));
         received.try_iter().for_each(drop);
+        if is_one {
+            rounds += 1;
+            assert_eq!(report(&output)["cut_short"], true);
+            assert!(std::fs::read_to_string(&page.0).unwrap().contains("</svg>"));
+        }
     }
+    assert!(rounds > 0, "this machine was too busy in each of 25 rounds");
 }
 
 /// As nohup(1) leaves it.

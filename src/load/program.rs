@@ -19,7 +19,8 @@ use page::Page;
 use progress::Progress;
 use stderr::Stderr;
 
-/// The time between two updates of the progress.
+/// How long a turn waits at most: for the next picture of the progress, and because a short wait shows
+/// when the process was stopped for a longer time.
 const TICK: Duration = Duration::from_millis(100);
 
 /// The exit codes, beside 128 and the number of the signal that cut the run short.
@@ -81,18 +82,22 @@ fn run(invocation: &Invocation, stderr: &mut Stderr) -> io::Result<u8> {
 
 /// Runs the load to its end, and shows how far it is.
 fn follow(load: &mut Load, invocation: &Invocation, stderr: &mut Stderr) -> io::Result<()> {
-    let mut progress = (!invocation.check && stderr.is_terminal()).then(Progress::default);
-    while load.turn(TICK)? {
-        if let Some(progress) = &mut progress {
-            if let Some(line) = progress.line(load) {
-                stderr.draw(&line);
-            }
+    if invocation.check || !stderr.is_terminal() {
+        while load.turn(TICK)? {}
+        return Ok(());
+    }
+    let mut progress = Progress::default();
+    let ended = loop {
+        match load.turn(TICK) {
+            Ok(true) => {}
+            ended => break ended.map(drop),
         }
-    }
-    if progress.is_some() {
-        stderr.draw(progress::CLEAR);
-    }
-    Ok(())
+        if let Some(line) = progress.line(load) {
+            stderr.draw(&line);
+        }
+    };
+    stderr.draw(progress::CLEAR);
+    ended
 }
 
 /// Writes the page, and the report to stdout. Neither keeps the other from being written.

@@ -193,7 +193,7 @@ impl Load {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => true,
             polled => polled.map(|()| false)?,
         };
-        self.clients.clock.handle_woken(asked);
+        self.clients.clock.look(asked);
         self.handle_signals(interrupted);
         // The events of the signals and of the wakeup have keys that no client has.
         for event in &self.events {
@@ -205,6 +205,8 @@ impl Load {
             self.clients
                 .drive(self.poll.registry(), event.token().0, ready);
         }
+        // The process may also have been stopped while it handled the events.
+        self.clients.clock.look(Duration::ZERO);
         self.clients.expire(self.poll.registry());
         Ok(())
     }

@@ -9,8 +9,8 @@ use crate::reactor::deadlines::Moment;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
     start: Instant,
-    /// When the last wait was over.
-    woken: Moment,
+    /// The last look at the clock that was meant to notice a stop.
+    looked: Moment,
     /// How long the process stood still in all.
     stood_still: Duration,
 }
@@ -20,7 +20,7 @@ impl Clock {
     pub(super) fn start() -> Self {
         Self {
             start: Instant::now(),
-            woken: Moment::START,
+            looked: Moment::START,
             stood_still: Duration::ZERO,
         }
     }
@@ -33,13 +33,13 @@ impl Clock {
         self.start.elapsed()
     }
 
-    /// A wait is over that was to last `asked` at most. If much more time has passed since the one
-    /// before, the process stood still: it was stopped (SIGSTOP, a container's pause, a suspended
-    /// machine), or it got no processor.
-    pub(super) fn handle_woken(&mut self, asked: Duration) {
+    /// Looks at the clock. The process waited for `wait` at most since the last look, and otherwise had
+    /// little to do. If much more time has passed, it stood still: it was stopped (SIGSTOP, a container's
+    /// pause, a suspended machine), or it got no processor.
+    pub(super) fn look(&mut self, wait: Duration) {
         let now = self.now();
-        let excess = self.woken.until(now).saturating_sub(asked);
-        self.woken = now;
+        let excess = self.looked.until(now).saturating_sub(wait);
+        self.looked = now;
         if excess > LATE {
             self.stood_still += excess;
         }

@@ -96,7 +96,7 @@ fn follow(load: &mut Load, invocation: &Invocation, stderr: &mut Stderr) -> io::
             stderr.draw(&line);
         }
     };
-    stderr.draw(progress::CLEAR);
+    stderr.clear(progress::CLEAR);
     ended
 }
 

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 /// A file that will be written at the end of the run.
 pub(super) struct Page {
     file: File,
-    /// The file's name. A link is followed, so that it stays a link.
-    name: PathBuf,
+    /// The name of the regular file that the page replaces. A link is followed, so that it stays a link.
+    name: Option<PathBuf>,
     /// The file that the page is written to first, and renamed from.
     temporary: Option<PathBuf>,
 }
@@ -23,6 +23,11 @@ impl Page {
     }
 
     fn try_create(name: &Path) -> io::Result<Self> {
+        // /dev/stdout is whatever stdout is: a file there has other things in it, too.
+        if name.starts_with("/dev") || name.starts_with("/proc") {
+            let file = OpenOptions::new().append(true).open(name)?;
+            return Ok(Self::in_place(file, None));
+        }
         let old = match OpenOptions::new().write(true).open(name) {
             Ok(old) => Some(old),
             Err(e) if e.kind() == io::ErrorKind::NotFound => None,
@@ -37,24 +42,23 @@ impl Page {
                     if let Some(kind) = kind {
                         let _ = file.set_permissions(kind.permissions());
                     }
-                    let temporary = Some(temporary);
                     return Ok(Self {
                         file,
-                        name,
-                        temporary,
+                        name: Some(name),
+                        temporary: Some(temporary),
                     });
                 }
                 (Err(e), None) => return Err(e),
                 // Only the file itself can be written, so it is, at the end.
-                (Err(_), Some(file)) => return Ok(Self::in_place(file, name)),
+                (Err(_), Some(file)) => return Ok(Self::in_place(file, Some(name))),
             }
         }
         // A pipe or a device, which must not be replaced.
-        old.map(|file| Self::in_place(file, name))
+        old.map(|file| Self::in_place(file, None))
             .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    fn in_place(file: File, name: PathBuf) -> Self {
+    fn in_place(file: File, name: Option<PathBuf>) -> Self {
         Self {
             file,
             name,
@@ -66,17 +70,17 @@ impl Page {
     /// One line: which file, and why.
     pub(super) fn write(mut self, page: &str) -> io::Result<()> {
         let written = self.try_write(page);
-        written.map_err(|e| cannot_write(&self.name, &e))
+        written.map_err(|e| cannot_write(self.name.as_deref().unwrap_or(Path::new("the page")), &e))
     }
 
     fn try_write(&mut self, page: &str) -> io::Result<()> {
-        if self.temporary.is_none() && self.file.metadata()?.is_file() {
+        if self.temporary.is_none() && self.name.is_some() {
             self.file.set_len(0)?;
         }
         self.file.write_all(page.as_bytes())?;
-        match self.temporary.take() {
-            Some(temporary) => fs::rename(temporary, &self.name),
-            None => Ok(()),
+        match (self.temporary.take(), &self.name) {
+            (Some(temporary), Some(name)) => fs::rename(temporary, name),
+            _ => Ok(()),
         }
     }
 }

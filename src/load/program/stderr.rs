@@ -54,6 +54,12 @@ impl Stderr {
         }
     }
 
+    /// Takes the picture away. What is kept of it is not shown any more.
+    pub(super) fn clear(&mut self, clear: &str) {
+        self.kept.clear();
+        self.show(clear);
+    }
+
     /// Waits a moment for room for what is kept.
     pub(super) fn finish(mut self) {
         if !self.kept.is_empty() {

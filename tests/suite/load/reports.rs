@@ -301,6 +301,20 @@ fn an_old_page_stays_until_there_is_a_new_one() {
         let output = output(&mut load("-n 1 --html", &[name, &right]));
         assert_eq!(output.status.code(), Some(0), "{output:?}");
     }
+    let file = TempPath::new("stdout.txt");
+    std::fs::write(&file.0, "before\n").unwrap();
+    let stdout = std::fs::OpenOptions::new()
+        .append(true)
+        .open(&file.0)
+        .unwrap();
+    let mut command = load("-n 1 --html /dev/stdout", &[&right]);
+    assert!(command.stdout(stdout).status().unwrap().success());
+    let both = std::fs::read_to_string(&file.0).unwrap();
+    assert!(
+        both.starts_with("before\n") && both.contains("</svg>"),
+        "{both}"
+    );
+    assert!(both.contains("1 exchanges in "), "the report, too: {both}");
     assert!(link.0.is_symlink());
     assert!(std::fs::read_to_string(&page.0).unwrap().contains("</svg>"));
     assert!(!std::path::Path::new("/dev/null").is_file());

@@ -12,7 +12,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use super::report::condition::Condition;
 use super::{Options, Payloads, Plan, Source};
 use crate::program::usage;
-use crate::program::values::{self, Utf8, count, unescape};
+use crate::program::values::{self, Utf8, count, count_in, unescape};
 use crate::protocol::hello::MAX_MESSAGE;
 use crate::server::address::Address;
 
@@ -190,7 +190,7 @@ pub fn command() -> Command {
                      what one segment carries",
             )
             .default_value("1000")
-            .value_parser(Utf8(bytes)),
+            .value_parser(Utf8(count_in(1..=MAX_MESSAGE as u32))),
         )
         .arg(
             setting(
@@ -256,13 +256,6 @@ fn at_least_one(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "must be at least 1".to_owned())
 }
 
-fn bytes(text: &str) -> Result<usize, String> {
-    let bytes = count(text)?;
-    let fits = (1..=MAX_MESSAGE as u64).contains(&bytes);
-    fits.then_some(bytes as usize)
-        .ok_or_else(|| format!("{bytes} is not in 1..={MAX_MESSAGE}"))
-}
-
 /// `1000` or `1-64Ki`, in bytes.
 fn lengths(text: &str) -> Result<(usize, usize), String> {
     let (shortest, longest) = text.split_once('-').unwrap_or((text, text));
@@ -294,7 +287,9 @@ fn options(matches: &mut ArgMatches, seed: u64, check: bool) -> Options {
             .collect(),
         plan,
         payloads: Payloads::new(seed, shortest, longest),
-        max_read: matches.remove_one("max-read").unwrap_or(1000),
+        max_read: matches
+            .remove_one("max-read")
+            .map_or(1000, |n: u32| n as usize),
         greeting: matches.remove_one("greeting").unwrap_or_default(),
         timeout: matches.remove_one("timeout").unwrap_or(Duration::ZERO),
     }

@@ -46,6 +46,7 @@ pub struct Load {
     signals: Option<Signals>,
     clients: Clients,
     schedule: Schedule,
+    room: Room,
     ended: Option<Duration>,
     /// When to try again to open a connection that lacked something.
     retry_at: Option<Moment>,
@@ -70,21 +71,28 @@ impl Load {
             max_read: options.max_read,
             opened: 0,
         };
-        let mut load = Self {
+        let mut clients = Clients::new(dialer, expected, timeout, Clock::start())?;
+        let schedule = Schedule::new(plan, Moment::START);
+        // Found once: what is reserved for the table is not there to be found again.
+        let (room, needed) = (clients.room()?, schedule.needs());
+        if needed > room.connections {
+            return Err(io::Error::other(format!("{room}; {needed} are needed")));
+        }
+        let connections = usize::try_from(room.connections).unwrap_or(usize::MAX);
+        let held = usize::try_from(hold).unwrap_or(usize::MAX);
+        clients.reserve(connections, held.min(connections));
+        Ok(Self {
             wakeup: Wakeup::new(poll.registry())?,
             poll,
             events: Events::with_capacity(EVENTS_PER_TURN),
             signals: None,
-            clients: Clients::new(dialer, expected, timeout, Clock::start())?,
-            schedule: Schedule::new(plan, Moment::START),
+            clients,
+            schedule,
+            room,
             ended: None,
             retry_at: None,
             signal: None,
-        };
-        let room = usize::try_from(load.room()?.connections).unwrap_or(usize::MAX);
-        let held = usize::try_from(hold).unwrap_or(usize::MAX);
-        load.clients.reserve(room, held.min(room));
-        Ok(load)
+        })
     }
 
     /// Catches SIGINT, SIGTERM and SIGHUP from here on: each [cuts the run
@@ -100,26 +108,15 @@ impl Load {
     }
 
     /// How many connections the run can have open at once.
-    ///
-    /// # Errors
-    /// As getrlimit(2), or the plan needs more connections than that.
-    pub fn room(&self) -> io::Result<Room> {
-        let room = self.clients.room()?;
-        let needed = self.schedule.needs();
-        if needed > room.connections {
-            return Err(io::Error::other(format!("{room}; {needed} are needed")));
-        }
-        Ok(room)
+    #[must_use]
+    pub fn room(&self) -> &Room {
+        &self.room
     }
 
-    /// The same, if the run may lack it: in an open loop whose exchanges take a second each.
-    ///
-    /// # Errors
-    /// As [`room`](Self::room).
-    pub fn may_lack_room(&self) -> io::Result<Option<Room>> {
-        let room = self.room()?;
-        let is_scarce = self.schedule.may_need() > room.connections;
-        Ok(is_scarce.then_some(room))
+    /// Whether the run may need more than that: in an open loop whose exchanges take a second each.
+    #[must_use]
+    pub fn may_lack_room(&self) -> bool {
+        self.schedule.may_need() > self.room.connections
     }
 
     /// What the run has measured so far.

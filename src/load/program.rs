@@ -46,8 +46,8 @@ fn run(invocation: &Invocation, stderr: &mut Stderr) -> io::Result<u8> {
     let mut load = Load::new(invocation.options.clone())?;
     // A file that cannot be written must fail before the run, not after it.
     let page = invocation.html.as_deref().map(Page::create).transpose()?;
-    if let Some(room) = load.may_lack_room()? {
-        stderr.show(&format!("{room}\n"));
+    if load.may_lack_room() {
+        stderr.show(&format!("{}\n", load.room()));
     }
     load.catch_signals()?;
     #[allow(clippy::disallowed_methods, reason = "for the report's date")]

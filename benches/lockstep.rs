@@ -114,7 +114,7 @@ fn lockstep(server: &mut dyn Turn, exchanges: u64, at_once: u64, payload: usize)
         }
     }
     let record = clients.record();
-    assert_eq!(record.right, exchanges, "{:?}", record.described);
+    assert_eq!(record.outcomes.right, exchanges, "{:?}", record.described);
     spent
 }
 

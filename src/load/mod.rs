@@ -28,6 +28,6 @@ pub use driver::{Load, Options, ParseSourceError, Room, Source};
 pub use machine::compare;
 pub use machine::exchange;
 pub use machine::payload::Payloads;
-pub use machine::record::{Course, Point, Record, Shortage, Tally};
+pub use machine::record::{Course, Outcomes, Point, Record, Shortage, Tally};
 pub use machine::schedule::{Plan, Stage};
 pub use machine::search;

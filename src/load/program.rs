@@ -54,10 +54,10 @@ fn run(invocation: &Invocation, stderr: &mut Stderr) -> io::Result<u8> {
     let began = SystemTime::now();
     let ended = follow(&mut load, invocation, stderr);
     let report = Report {
-        record: load.record(),
+        record: load.record().clone(),
         elapsed: load.elapsed(),
         began,
-        line: &invocation.line,
+        line: invocation.line.clone(),
         targets: invocation
             .options
             .targets
@@ -69,11 +69,11 @@ fn run(invocation: &Invocation, stderr: &mut Stderr) -> io::Result<u8> {
         is_cut_short: load.is_cut_short(),
         error: ended.as_ref().err().map(ToString::to_string),
     };
-    if report.record.opened > 0 || ended.is_ok() {
+    if report.record.outcomes.opened > 0 || ended.is_ok() {
         publish(invocation, &report, page, stderr)?;
     }
     match ended {
-        Err(e) if report.record.wrongs() == 0 => return Err(e),
+        Err(e) if report.record.outcomes.wrongs() == 0 => return Err(e),
         Err(e) => stderr.complain(&e.to_string()),
         Ok(()) => {}
     }
@@ -103,7 +103,7 @@ fn follow(load: &mut Load, invocation: &Invocation, stderr: &mut Stderr) -> io::
 /// Writes the page, and the report to stdout. Neither keeps the other from being written.
 fn publish(
     invocation: &Invocation,
-    report: &Report<'_>,
+    report: &Report,
     page: Option<Page>,
     stderr: &mut Stderr,
 ) -> io::Result<()> {
@@ -119,7 +119,7 @@ fn publish(
     said.and(written)
 }
 
-fn say(invocation: &Invocation, report: &Report<'_>, stderr: &mut Stderr) -> io::Result<()> {
+fn say(invocation: &Invocation, report: &Report, stderr: &mut Stderr) -> io::Result<()> {
     let mut stdout = io::stdout();
     if invocation.json {
         let json = report.json().to_string();
@@ -132,13 +132,13 @@ fn say(invocation: &Invocation, report: &Report<'_>, stderr: &mut Stderr) -> io:
             .record
             .described
             .iter()
-            .for_each(|what| stderr.complain(what));
+            .for_each(|(_, what)| stderr.complain(what));
     }
     stdout.flush()
 }
 
 /// The exit code of a run that could run. stderr says why it is not 0, unless the report does.
-fn verdict(load: &Load, invocation: &Invocation, report: &Report<'_>, stderr: &mut Stderr) -> u8 {
+fn verdict(load: &Load, invocation: &Invocation, report: &Report, stderr: &mut Stderr) -> u8 {
     let conditions = &invocation.fail_if;
     let mut complaints: Vec<String> = conditions
         .iter()
@@ -153,10 +153,10 @@ fn verdict(load: &Load, invocation: &Invocation, report: &Report<'_>, stderr: &m
         complaints.iter().for_each(|why| stderr.complain(why));
         return u8::try_from(128 + signal).unwrap_or(WRONG);
     }
-    if report.record.right == 0 && report.record.wrongs() == 0 {
+    if report.record.outcomes.right == 0 && report.record.outcomes.wrongs() == 0 {
         complaints.push("nothing was exchanged".to_owned());
     }
     complaints.iter().for_each(|why| stderr.complain(why));
-    let is_right = report.record.wrongs() == 0 && complaints.is_empty();
+    let is_right = report.record.outcomes.wrongs() == 0 && complaints.is_empty();
     if is_right { RIGHT } else { WRONG }
 }

@@ -22,16 +22,16 @@ use super::machine::schedule::{LATE, Stage};
 pub const VERSION: u32 = 1;
 
 /// A run that is over.
-#[derive(Debug)]
-pub struct Report<'a> {
+#[derive(Clone, Debug)]
+pub struct Report {
     /// What it has measured.
-    pub record: &'a Record,
+    pub record: Record,
     /// How long it took.
     pub elapsed: Duration,
     /// When it began.
     pub began: SystemTime,
     /// Its command line.
-    pub line: &'a str,
+    pub line: String,
     /// The servers that it connected to.
     pub targets: Vec<String>,
     /// The seed of its payloads.
@@ -44,16 +44,16 @@ pub struct Report<'a> {
     pub error: Option<String>,
 }
 
-impl Report<'_> {
+impl Report {
     /// Right exchanges a second, while exchanges came and went; held connections do not count. If
     /// all connections were held, it is the right exchanges a second of the whole run.
     #[must_use]
     pub fn throughput(&self) -> f64 {
-        let record = self.record;
+        let record = &self.record;
         let churn = self.stage(Stage::Churn).filter(|_| record.churned > 0);
         let (right, took) = match churn {
             Some(churn) => (record.churned, churn),
-            None => (record.right, self.elapsed),
+            None => (record.outcomes.right, self.elapsed),
         };
         right as f64 / took.as_secs_f64().max(1e-9)
     }
@@ -77,7 +77,7 @@ impl Report<'_> {
 
     /// The latencies: first those of the exchanges that were not held, then those of the held ones.
     pub(crate) fn latencies(&self) -> Vec<Latency<'_>> {
-        let record = self.record;
+        let record = &self.record;
         let row = |name, key, histogram| Latency {
             name,
             key,
@@ -111,7 +111,7 @@ impl Report<'_> {
     /// The counts by target, without those of addresses that were not used.
     pub(crate) fn tallies(&self) -> impl Iterator<Item = &Tally> {
         let tallies = self.record.by_target.iter();
-        tallies.filter(|tally| tally.opened > 0)
+        tallies.filter(|tally| tally.outcomes.opened > 0)
     }
 
     /// Why it ended early, if it did.
@@ -126,10 +126,10 @@ impl Report<'_> {
 
     /// What the table of latencies is about: failed exchanges have no time in it.
     pub(crate) fn about_latencies(&self) -> String {
-        let (right, wrong) = (self.record.right, self.record.wrongs());
+        let (right, wrong) = (self.record.outcomes.right, self.record.outcomes.wrongs());
         let all = (right + wrong).max(1) as f64;
         let mut about = format!("times of the {right} right exchanges; ");
-        match (wrong, self.record.timed_out()) {
+        match (wrong, self.record.outcomes.timed_out()) {
             (0, _) => about.push_str("none failed"),
             (_, timed_out) => {
                 let share = wrong as f64 * 100.0 / all;
@@ -146,7 +146,7 @@ impl Report<'_> {
 
     /// What a reader must know to trust the figures: a line for each point.
     pub(crate) fn remarks(&self) -> Vec<String> {
-        let record = self.record;
+        let record = &self.record;
         let mut remarks = vec![];
         let late = Time(record.latest.as_nanos() as u64);
         if record.missed > 0 {

@@ -34,14 +34,22 @@ fn restarts_lose_nobody() {
         load_until_it_ends(&mut load, &mut server);
         server = next.unwrap_or_else(start);
     }
-    println!("{} exchanges, {RESTARTS} restarts", load.record().right);
+    println!(
+        "{} exchanges, {RESTARTS} restarts",
+        load.record().outcomes.right
+    );
 }
 
 fn load_a_while(load: &mut Load) {
-    let until = load.record().right + 300;
-    while load.record().right < until {
+    let until = load.record().outcomes.right + 300;
+    while load.record().outcomes.right < until {
         load.turn(PATIENCE).unwrap();
-        assert_eq!(load.record().wrongs(), 0, "{:?}", load.record().described);
+        assert_eq!(
+            load.record().outcomes.wrongs(),
+            0,
+            "{:?}",
+            load.record().described
+        );
     }
 }
 
@@ -112,5 +120,9 @@ fn roll(listen: &str) {
         }
     }
     load_a_while(&mut load);
-    println!("{} exchanges, {} restarts", load.record().right, 2 * ROUNDS);
+    println!(
+        "{} exchanges, {} restarts",
+        load.record().outcomes.right,
+        2 * ROUNDS
+    );
 }

@@ -67,7 +67,11 @@ pub fn load_options(address: &str, exchanges: u64, at_once: u64) -> Options {
 pub fn finish(load: &mut Load) {
     while load.turn(PATIENCE).unwrap() {}
     let record = load.record();
-    assert_eq!(record.right, record.opened, "{:?}", record.described);
+    assert_eq!(
+        record.outcomes.right, record.outcomes.opened,
+        "{:?}",
+        record.described
+    );
 }
 
 /// A path for a Unix socket or a file of this test alone, free and removed in the end.

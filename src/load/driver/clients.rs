@@ -105,8 +105,8 @@ impl Clients {
         let open = std::mem::replace(&mut self.peak, self.slab.len() as u64);
         Point {
             at,
-            right: self.record.right,
-            wrong: self.record.wrongs(),
+            right: self.record.outcomes.right,
+            wrong: self.record.outcomes.wrongs(),
             open,
         }
     }
@@ -137,10 +137,10 @@ impl Clients {
             }
         };
         self.record.latest = self.record.latest.max(due.until(now));
-        let id = self.record.opened;
+        let id = self.record.outcomes.opened;
         let address = self.dialer.targets[target].current();
-        self.record.open_one(self.tally(target, address));
-        self.expected.opened = self.record.opened;
+        self.record.open(self.tally(target, address));
+        self.expected.opened = self.record.outcomes.opened;
         let key = self.slab.insert(Client {
             channel: Channel {
                 socket,

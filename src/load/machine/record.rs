@@ -1,11 +1,17 @@
 //! What a run has measured. Every connection that it opened is right, wrong with one fault, given
 //! up or still open.
 
+mod course;
+mod outcomes;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+
+pub use course::{Course, Point};
+pub use outcomes::Outcomes;
 
 use super::exchange::{Fault, Phase, Wrong};
 use super::schedule::Stage;
@@ -13,24 +19,15 @@ use super::schedule::Stage;
 /// How many exchanges with the same fault are described.
 const DESCRIBED: u64 = 3;
 
-/// The most points that a course has. If there are more, every two become one.
-const POINTS: usize = 600;
-
 /// The counts and times of a run.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// Connections opened.
-    pub opened: u64,
-    /// Exchanges that were right to the last byte.
-    pub right: u64,
+    /// What became of its connections.
+    pub outcomes: Outcomes,
     /// The right exchanges that were not held.
     pub churned: u64,
-    /// Exchanges that were wrong, by fault.
-    pub wrong: BTreeMap<Fault, u64>,
     /// The first exchanges with each fault, described.
-    pub described: Vec<String>,
-    /// Connections that were given up because the run was cut short.
-    pub given_up: u64,
+    pub described: Vec<(Fault, String)>,
     /// Exchanges of an open loop that were due and had not begun at its end. With the highest rates
     /// there are more than 2^64.
     pub missed: u128,
@@ -79,14 +76,8 @@ pub struct Record {
 pub struct Tally {
     /// The target, with its address if its name has several.
     pub target: String,
-    /// Connections opened. One that goes on to another address counts there.
-    pub opened: u64,
-    /// Exchanges that were right to the last byte.
-    pub right: u64,
-    /// Exchanges that were wrong, by fault.
-    pub wrong: BTreeMap<Fault, u64>,
-    /// Connections that were given up because the run was cut short.
-    pub given_up: u64,
+    /// What became of its connections. One that goes on to another address counts there.
+    pub outcomes: Outcomes,
     /// How long its right exchanges took, as [`Record::corrected`].
     pub total: Histogram<u64>,
 }
@@ -124,50 +115,15 @@ impl fmt::Display for Shortage {
     }
 }
 
-/// Counts over the course of a run, at equal intervals. The interval doubles when there are too
-/// many points.
-#[derive(Clone, Debug)]
-pub struct Course {
-    interval: Duration,
-    /// The points in order. The first is the start.
-    pub points: Vec<Point>,
-}
-
-/// The counts at one moment of a run, since its start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Point {
-    /// The moment, from the start.
-    pub at: Duration,
-    /// Right exchanges so far.
-    pub right: u64,
-    /// Wrong exchanges so far.
-    pub wrong: u64,
-    /// The most connections open at once since the previous point.
-    pub open: u64,
-}
-
 impl Record {
     /// # Errors
     /// The histogram refuses three digits of precision; the text says why.
     pub(crate) fn new(targets: impl IntoIterator<Item = String>) -> Result<Self, String> {
-        let tally = |target| {
-            Ok::<_, String>(Tally {
-                target,
-                opened: 0,
-                right: 0,
-                wrong: BTreeMap::new(),
-                given_up: 0,
-                total: Histogram::new(DIGITS).map_err(|e| e.to_string())?,
-            })
-        };
         let phases = || Ok::<_, String>([histogram()?, histogram()?, histogram()?, histogram()?]);
         Ok(Self {
-            opened: 0,
-            right: 0,
+            outcomes: Outcomes::default(),
             churned: 0,
-            wrong: BTreeMap::new(),
             described: vec![],
-            given_up: 0,
             missed: 0,
             bytes: [0; 2],
             echoed: [0; 2],
@@ -183,52 +139,31 @@ impl Record {
             total: histogram()?,
             corrected: histogram()?,
             with_timed_out: histogram()?,
-            by_target: targets.into_iter().map(tally).collect::<Result<_, _>>()?,
-            course: Course {
-                interval: Duration::from_millis(10),
-                points: vec![Point::default()],
-            },
+            by_target: targets
+                .into_iter()
+                .map(Tally::new)
+                .collect::<Result<_, _>>()?,
+            course: Course::default(),
         })
-    }
-
-    /// Exchanges that were wrong, with any fault.
-    #[must_use]
-    pub fn wrongs(&self) -> u64 {
-        self.wrong.values().sum()
-    }
-
-    /// Exchanges that took longer than the timeout, in any phase.
-    #[must_use]
-    pub fn timed_out(&self) -> u64 {
-        let timed_out = self.wrong.iter();
-        let timed_out = timed_out.filter(|(fault, _)| matches!(fault, Fault::TimedOut(_)));
-        timed_out.map(|(_, count)| count).sum()
-    }
-
-    /// Connections that are still open.
-    #[must_use]
-    pub fn open(&self) -> u64 {
-        let over = self.right + self.wrongs() + self.given_up;
-        self.opened.saturating_sub(over)
     }
 
     /// A connection to the target was opened. Targets are counted in the order of
     /// [`by_target`](Self::by_target).
-    pub(crate) fn open_one(&mut self, target: usize) {
-        self.opened += 1;
-        self.most_open = self.most_open.max(self.open());
-        self.by_target[target].opened += 1;
+    pub(crate) fn open(&mut self, target: usize) {
+        self.outcomes.opened += 1;
+        self.by_target[target].outcomes.opened += 1;
+        self.most_open = self.most_open.max(self.outcomes.open());
     }
 
     /// A connection goes on to another address of its target.
     pub(crate) fn go_on(&mut self, from: usize, to: usize) {
-        self.by_target[from].opened -= 1;
-        self.by_target[to].opened += 1;
+        self.by_target[from].outcomes.opened -= 1;
+        self.by_target[to].outcomes.opened += 1;
     }
 
     pub(crate) fn give_up(&mut self, target: usize) {
-        self.given_up += 1;
-        self.by_target[target].given_up += 1;
+        self.outcomes.given_up += 1;
+        self.by_target[target].outcomes.given_up += 1;
     }
 
     pub(crate) fn phase(&mut self, phase: Phase, is_held: bool, took: Duration) {
@@ -242,8 +177,8 @@ impl Record {
 
     /// An exchange was right: so many bytes of its payload came back.
     pub(crate) fn right(&mut self, target: usize, payload: u64, echoed: u64) {
-        self.right += 1;
-        self.by_target[target].right += 1;
+        self.outcomes.right += 1;
+        self.by_target[target].outcomes.right += 1;
         self.echoed[0] += payload;
         self.echoed[1] += echoed;
         self.echoed_in_part += u64::from(echoed < payload);
@@ -265,16 +200,97 @@ impl Record {
 
     pub(crate) fn wrong(&mut self, id: u64, target: usize, phase: Phase, wrong: &Wrong) {
         let tally = &mut self.by_target[target];
-        *tally.wrong.entry(wrong.fault).or_default() += 1;
-        let count = self.wrong.entry(wrong.fault).or_default();
-        *count += 1;
-        if *count <= DESCRIBED {
+        tally.outcomes.fail(wrong.fault);
+        if self.outcomes.fail(wrong.fault) <= DESCRIBED {
             let (fault, what, phase) = (wrong.fault, &wrong.what, phase.name());
             let target = &tally.target;
-            self.described.push(format!(
-                "connection {id} to {target}, {phase}: {fault}: {what}"
-            ));
+            let described = format!("connection {id} to {target}, {phase}: {fault}: {what}");
+            self.described.push((fault, described));
         }
+    }
+    /// Adds what another client has measured, which began so much later than this one. Its targets
+    /// are found by their names. The sum of two peaks is taken as their peak, and the longer of two
+    /// waits as their wait.
+    pub fn add(&mut self, other: &Self, later: Duration) {
+        self.describe_more(other);
+        self.outcomes.add(&other.outcomes);
+        self.churned += other.churned;
+        self.missed = self.missed.saturating_add(other.missed);
+        for place in [0, 1] {
+            self.bytes[place] += other.bytes[place];
+            self.echoed[place] += other.echoed[place];
+        }
+        self.echoed_in_part += other.echoed_in_part;
+        self.most_open += other.most_open;
+        self.held += other.held;
+        self.latest = self.latest.max(other.latest);
+        for (shortage, waited) in &other.waited {
+            let longest = self.waited.entry(*shortage).or_default();
+            *longest = (*longest).max(*waited);
+        }
+        self.stood_still = self.stood_still.max(other.stood_still);
+        self.add_stages(other, later);
+        self.add_times(other);
+        for tally in &other.by_target {
+            let same = |ours: &&mut Tally| ours.target == tally.target;
+            match self.by_target.iter_mut().find(same) {
+                Some(ours) => ours.add(tally),
+                None => self.by_target.push(tally.clone()),
+            }
+        }
+        self.course.add(&other.course, later);
+    }
+
+    /// Takes over descriptions of the other's, as long as there are few of their fault.
+    fn describe_more(&mut self, other: &Self) {
+        let mut described = self.outcomes.wrong.clone();
+        for (fault, text) in &other.described {
+            let count = described.entry(*fault).or_default();
+            *count += 1;
+            if *count <= DESCRIBED {
+                self.described.push((*fault, text.clone()));
+            }
+        }
+    }
+
+    /// Opening and exchanging begin with the first that begins them, the end with the last that ends.
+    fn add_stages(&mut self, other: &Self, later: Duration) {
+        for (stage, at) in &other.stages {
+            let at = *at + later;
+            match self.stages.iter_mut().find(|(ours, _)| ours == stage) {
+                Some((Stage::Ramp | Stage::Churn, ours)) => *ours = at.min(*ours),
+                Some((_, ours)) => *ours = at.max(*ours),
+                None => self.stages.push((*stage, at)),
+            }
+        }
+        self.stages.sort_by_key(|(stage, _)| *stage);
+    }
+
+    fn add_times(&mut self, other: &Self) {
+        let pairs = self.phases.iter_mut().zip(&other.phases);
+        for (ours, others) in pairs.chain(self.held_phases.iter_mut().zip(&other.held_phases)) {
+            add(ours, others);
+        }
+        add(&mut self.total, &other.total);
+        add(&mut self.corrected, &other.corrected);
+        add(&mut self.with_timed_out, &other.with_timed_out);
+    }
+}
+
+impl Tally {
+    /// # Errors
+    /// As [`Record::new`].
+    fn new(target: String) -> Result<Self, String> {
+        Ok(Self {
+            target,
+            outcomes: Outcomes::default(),
+            total: Histogram::new(DIGITS).map_err(|e| e.to_string())?,
+        })
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.outcomes.add(&other.outcomes);
+        add(&mut self.total, &other.total);
     }
 }
 
@@ -297,80 +313,9 @@ fn record(histogram: &mut Histogram<u64>, took: Duration) {
     let _ = histogram.record(ns); // it cannot fail: the histogram resizes itself
 }
 
-impl Course {
-    /// Adds the point if the interval since the last one is over.
-    pub(crate) fn advance(&mut self, now: Point) {
-        let before = self.points.last().map_or(Duration::ZERO, |point| point.at);
-        if now.at >= before + self.interval {
-            self.end(now);
-        }
-    }
-
-    /// Adds the point. If there are too many, every two become one.
-    pub(crate) fn end(&mut self, now: Point) {
-        self.points.push(now);
-        if self.points.len() > POINTS {
-            let start = self.points[0];
-            let pairs = self.points[1..].chunks(2).map(|pair| Point {
-                open: pair.iter().map(|point| point.open).max().unwrap_or(0),
-                ..pair[pair.len() - 1]
-            });
-            self.points = std::iter::once(start).chain(pairs).collect();
-            self.interval *= 2;
-        }
-    }
+fn add(histogram: &mut Histogram<u64>, other: &Histogram<u64>) {
+    let _ = histogram.add(other); // it cannot fail: the histogram resizes itself
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_course_stays_short_and_says_it_all() {
-        let mut course = Record::new([]).unwrap().course;
-        for ms in 1..=100_000 {
-            course.advance(Point {
-                at: Duration::from_millis(ms),
-                right: ms,
-                wrong: 0,
-                open: u64::from(ms / 7 == 1000),
-            });
-        }
-        assert!((POINTS / 2..=POINTS).contains(&course.points.len()));
-        assert_eq!(course.points[0], Point::default());
-        for (before, point) in course.points.iter().zip(&course.points[1..]) {
-            assert_eq!(point.at, before.at + course.interval, "{before:?}");
-            assert_eq!(u128::from(point.right), point.at.as_millis());
-        }
-        let open: u64 = course.points.iter().map(|point| point.open).sum();
-        assert_eq!(open, 1, "a peak of 7 ms is not lost");
-    }
-
-    /// The histogram's percentiles agree with those of the sorted data.
-    #[test]
-    fn percentiles_are_those_of_the_data() {
-        let mut histogram = Histogram::<u64>::new(3).unwrap();
-        let mut number = 1_u64;
-        let mut data: Vec<u64> = (0..10_000)
-            .map(|_| {
-                number = number
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1);
-                1 + (number >> 40) * (number >> 60)
-            })
-            .collect();
-        for ns in &data {
-            record(&mut histogram, Duration::from_nanos(*ns));
-        }
-        data.sort_unstable();
-        for quantile in [0.5, 0.9, 0.99, 0.999, 1.0] {
-            let rank = (quantile * data.len() as f64).ceil() as usize;
-            let exact = data[rank - 1] as f64;
-            let found = histogram.value_at_quantile(quantile) as f64;
-            assert!(
-                (found - exact).abs() <= exact / 1000.0 + 1.0,
-                "{quantile}: {found}, {exact}"
-            );
-        }
-    }
-}
+mod tests;

@@ -40,8 +40,8 @@ impl Progress {
         };
         self.stage = Some((stage, since));
         let record = load.record();
-        let (open, wrong) = (record.open(), record.wrongs());
-        let done = record.right + wrong;
+        let (open, wrong) = (record.outcomes.open(), record.outcomes.wrongs());
+        let done = record.outcomes.right + wrong;
         let rate = self.rate(done, now);
         let (progress, name) = (load.progress(), stage.name());
         let text = format!("{name}: {open} open, {done} done, {rate:.0}/s, {wrong} wrong, ");

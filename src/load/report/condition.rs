@@ -54,11 +54,11 @@ impl Count {
 
     fn of(self, record: &Record) -> f64 {
         match self {
-            Self::Right => record.right as f64,
-            Self::Wrong => record.wrongs() as f64,
-            Self::TimedOut => record.timed_out() as f64,
+            Self::Right => record.outcomes.right as f64,
+            Self::Wrong => record.outcomes.wrongs() as f64,
+            Self::TimedOut => record.outcomes.timed_out() as f64,
             Self::Missed => record.missed as f64,
-            Self::GivenUp => record.given_up as f64,
+            Self::GivenUp => record.outcomes.given_up as f64,
             Self::EchoedInPart => record.echoed_in_part as f64,
         }
     }
@@ -162,7 +162,7 @@ impl Condition {
 
     /// One line if the condition holds. A time without any measurement fails every condition.
     #[must_use]
-    pub fn complaint(&self, report: &Report<'_>) -> Option<String> {
+    pub fn complaint(&self, report: &Report) -> Option<String> {
         let (value, shown) = match &self.measure {
             Measure::Time(key, figure) => {
                 let rows = report.latencies();
@@ -176,7 +176,7 @@ impl Condition {
                 (ns as f64, Time(ns).to_string())
             }
             Measure::Rate => number_and_text(report.throughput()),
-            Measure::Count(count) => number_and_text(count.of(report.record)),
+            Measure::Count(count) => number_and_text(count.of(&report.record)),
         };
         let Relation { is_above, or_equal } = self.relation;
         let is_beyond = if is_above {
@@ -200,12 +200,12 @@ mod tests {
     use super::*;
     use crate::load::machine::exchange::{Fault, Phase, Wrong};
 
-    fn report(record: &Record, elapsed: Duration) -> Report<'_> {
+    fn report(record: &Record, elapsed: Duration) -> Report {
         Report {
-            record,
+            record: record.clone(),
             elapsed,
             began: SystemTime::UNIX_EPOCH,
-            line: "hello-load",
+            line: "hello-load".into(),
             targets: vec!["127.0.0.1:8000".into()],
             seed: 7,
             rate: None,
@@ -232,12 +232,16 @@ mod tests {
     #[test]
     fn conditions_are_parsed_and_judged() {
         let mut record = Record::new(["127.0.0.1:8000".to_owned()]).unwrap();
-        record.right = 10_000;
+        record.outcomes.right = 10_000;
         for ms in 1..=100 {
             record.whole(0, Duration::from_millis(ms), Duration::from_millis(ms));
             record.phase(Phase::Echo, false, Duration::from_millis(1));
         }
-        (record.missed, record.echoed_in_part, record.given_up) = (1 << 70, 3, 4);
+        (
+            record.missed,
+            record.echoed_in_part,
+            record.outcomes.given_up,
+        ) = (1 << 70, 3, 4);
         for _ in 0..100 {
             let (fault, what) = (Fault::TimedOut(Phase::Echo), String::new());
             record.wrong(0, 0, Phase::Echo, &Wrong { fault, what });

@@ -24,7 +24,7 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 
 
 /// The whole page, a section a line: from the verdict to the details.
 #[must_use]
-pub fn page(report: &Report<'_>) -> String {
+pub fn page(report: &Report) -> String {
     let mut rows = report.latencies();
     rows.retain(|row| !row.histogram.is_empty());
     let mut page = String::new();
@@ -46,7 +46,7 @@ pub fn page(report: &Report<'_>) -> String {
     page
 }
 
-fn head(page: &mut String, report: &Report<'_>) {
+fn head(page: &mut String, report: &Report) {
     let targets = escaped(&report.targets.join(", "));
     let _ = write!(
         page,
@@ -58,9 +58,9 @@ fn head(page: &mut String, report: &Report<'_>) {
 }
 
 /// What a reader must know first, and what the run was.
-fn verdict(page: &mut String, report: &Report<'_>) {
-    let record = report.record;
-    let (right, wrong) = (record.right, record.wrongs());
+fn verdict(page: &mut String, report: &Report) {
+    let record = &report.record;
+    let (right, wrong) = (record.outcomes.right, record.outcomes.wrongs());
     let (class, verdict) = match (right, wrong, record.missed) {
         (_, 1.., _) => {
             let all = Count(right + wrong);
@@ -82,7 +82,7 @@ fn verdict(page: &mut String, report: &Report<'_>) {
         "<header>\n<p class=\"faint\">hello-load {}</p>\n<h1 class=\"{class}\">{verdict}</h1>\n\
          <pre>{}</pre>\n<p class=\"faint\">{}, for {} s; seed {}</p>\n",
         env!("CARGO_PKG_VERSION"),
-        command(report.line),
+        command(&report.line),
         began.replace('T', " ").replace('Z', " UTC"),
         Number(report.elapsed.as_secs_f64(), 2),
         report.seed
@@ -101,7 +101,7 @@ fn command(line: &str) -> String {
 }
 
 /// Always four, so that they make whole rows on every screen.
-fn tiles(page: &mut String, report: &Report<'_>, rows: &[Latency<'_>]) {
+fn tiles(page: &mut String, report: &Report, rows: &[Latency<'_>]) {
     let whole = rows.iter().find(|row| row.key == "total");
     let (name, p99) = match whole.or(rows.iter().find(|row| row.key == "held_echo")) {
         Some(row) => {
@@ -112,14 +112,18 @@ fn tiles(page: &mut String, report: &Report<'_>, rows: &[Latency<'_>]) {
     };
     let rate = report.throughput();
     let digits = usize::from(rate > 0.0 && rate < 10.0);
-    let bad = if report.record.wrongs() > 0 {
+    let bad = if report.record.outcomes.wrongs() > 0 {
         "bad"
     } else {
         ""
     };
     let tiles = [
-        ("", "right", Count(report.record.right).to_string()),
-        (bad, "wrong", Count(report.record.wrongs()).to_string()),
+        ("", "right", Count(report.record.outcomes.right).to_string()),
+        (
+            bad,
+            "wrong",
+            Count(report.record.outcomes.wrongs()).to_string(),
+        ),
         ("", "right a second", Number(rate, digits).to_string()),
         ("", &name, p99),
     ];
@@ -130,8 +134,8 @@ fn tiles(page: &mut String, report: &Report<'_>, rows: &[Latency<'_>]) {
     page.push_str("</ul>\n");
 }
 
-fn facts(page: &mut String, report: &Report<'_>) {
-    let record = report.record;
+fn facts(page: &mut String, report: &Report) {
+    let record = &report.record;
     let count = |name, count| (name, Count(count).to_string());
     let bytes = |name, bytes: u64| {
         let speed = Bytes(bytes as f64 / report.elapsed.as_secs_f64().max(1e-9));
@@ -139,16 +143,16 @@ fn facts(page: &mut String, report: &Report<'_>) {
     };
     let [sent, received] = record.bytes;
     let always = [
-        count("Connections opened", record.opened),
+        count("Connections opened", record.outcomes.opened),
         count("Open at once, at most", record.most_open),
         bytes("Sent", sent),
         bytes("Received", received),
     ];
     let perhaps = [
         ("Held", record.held),
-        ("Given up", record.given_up),
+        ("Given up", record.outcomes.given_up),
         ("Missed", u64::try_from(record.missed).unwrap_or(u64::MAX)),
-        ("Timed out", record.timed_out()),
+        ("Timed out", record.outcomes.timed_out()),
         ("Echoed in part", record.echoed_in_part),
     ];
     let perhaps = perhaps.into_iter().filter(|(_, count)| *count > 0);
@@ -162,22 +166,22 @@ fn facts(page: &mut String, report: &Report<'_>) {
     page.push_str("</dl>\n");
 }
 
-fn wrongs(page: &mut String, report: &Report<'_>) {
-    if report.record.wrong.is_empty() {
+fn wrongs(page: &mut String, report: &Report) {
+    if report.record.outcomes.wrong.is_empty() {
         return;
     }
-    let kinds = report.record.wrong.iter();
+    let kinds = report.record.outcomes.wrong.iter();
     let kinds = kinds.map(|(fault, count)| [fault.to_string(), Count(*count).to_string()].into());
     page.push_str("<section>\n<h2>What was wrong</h2>\n");
     table(page, &["kind", "count"], kinds);
     page.push_str("<p>The first of each kind:</p>\n<ul class=\"described\">\n");
-    for described in &report.record.described {
+    for (_, described) in &report.record.described {
         let _ = writeln!(page, "<li><code>{}</code>", escaped(described));
     }
     page.push_str("</ul>\n</section>\n");
 }
 
-fn targets(page: &mut String, report: &Report<'_>) {
+fn targets(page: &mut String, report: &Report) {
     let rows = report.target_rows();
     if rows.is_empty() {
         return;
@@ -188,7 +192,7 @@ fn targets(page: &mut String, report: &Report<'_>) {
     page.push_str("</section>\n");
 }
 
-fn latency_table(page: &mut String, report: &Report<'_>, rows: &[Latency<'_>]) {
+fn latency_table(page: &mut String, report: &Report, rows: &[Latency<'_>]) {
     let mut headings = vec!["phase"];
     headings.extend(FIGURES.map(|(_, heading, _)| heading));
     headings.push("count");
@@ -220,7 +224,7 @@ fn table(page: &mut String, headings: &[&str], rows: impl Iterator<Item = Vec<St
     page.push_str("</table></div>\n");
 }
 
-fn foot(page: &mut String, report: &Report<'_>) {
+fn foot(page: &mut String, report: &Report) {
     let json = embedded(&report.json());
     let _ = write!(
         page,

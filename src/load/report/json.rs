@@ -10,11 +10,11 @@ use super::{Report, VERSION};
 use crate::load::machine::exchange::Fault;
 use crate::load::machine::record::Tally;
 
-impl Report<'_> {
+impl Report {
     /// The report as one JSON object. A field's name tells its unit.
     #[must_use]
     pub fn json(&self) -> Value {
-        let record = self.record;
+        let record = &self.record;
         let rows = self.latencies();
         let keyed = |row: &Latency<'_>| (row.key.to_owned(), figures(row.histogram));
         let latency: Map<String, Value> = rows.iter().map(keyed).collect();
@@ -29,12 +29,12 @@ impl Report<'_> {
             "began": humantime::format_rfc3339_seconds(self.began).to_string(),
             "targets": self.targets,
             "seed": self.seed,
-            "opened": record.opened,
-            "right": record.right,
-            "wrong": by_kind(&record.wrong),
-            "timed_out": record.timed_out(),
-            "given_up": record.given_up,
-            "described": record.described,
+            "opened": record.outcomes.opened,
+            "right": record.outcomes.right,
+            "wrong": by_kind(&record.outcomes.wrong),
+            "timed_out": record.outcomes.timed_out(),
+            "given_up": record.outcomes.given_up,
+            "described": record.described.iter().map(|(_, text)| text).collect::<Vec<_>>(),
             "echoed_in_part": record.echoed_in_part,
             "bytes_of_payload": record.echoed[0],
             "bytes_echoed": record.echoed[1],
@@ -60,10 +60,10 @@ impl Report<'_> {
 fn tally(tally: &Tally) -> Value {
     json!({
         "target": tally.target,
-        "opened": tally.opened,
-        "right": tally.right,
-        "wrong": by_kind(&tally.wrong),
-        "given_up": tally.given_up,
+        "opened": tally.outcomes.opened,
+        "right": tally.outcomes.right,
+        "wrong": by_kind(&tally.outcomes.wrong),
+        "given_up": tally.outcomes.given_up,
         "latency_us": { "total": figures(&tally.total) },
     })
 }

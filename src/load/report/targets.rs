@@ -7,7 +7,7 @@ use crate::load::machine::record::Tally;
 /// The headings of the columns.
 pub(super) const HEADINGS: [&str; 6] = ["target", "opened", "right", "p50", "p99", "wrong"];
 
-impl Report<'_> {
+impl Report {
     /// A row for each target, and for each address of a name with several. None if there is only one.
     pub(super) fn target_rows(&self) -> Vec<[String; 6]> {
         let rows: Vec<_> = self.tallies().map(row).collect();
@@ -26,8 +26,8 @@ fn row(tally: &Tally) -> [String; 6] {
     };
     [
         tally.target.clone(),
-        tally.opened.to_string(),
-        tally.right.to_string(),
+        tally.outcomes.opened.to_string(),
+        tally.outcomes.right.to_string(),
         figure(0.5),
         figure(0.99),
         wrong(tally),
@@ -36,7 +36,7 @@ fn row(tally: &Tally) -> [String; 6] {
 
 /// How many were wrong, by kind.
 fn wrong(tally: &Tally) -> String {
-    let kinds = tally.wrong.iter();
+    let kinds = tally.outcomes.wrong.iter();
     let kinds: Vec<String> = kinds.map(|(fault, n)| format!("{n} {fault}")).collect();
     if kinds.is_empty() {
         "0".to_owned()

@@ -2,12 +2,12 @@ use super::*;
 use crate::load::machine::exchange::Phase;
 use crate::load::machine::record::Shortage;
 
-fn report(record: &Record) -> Report<'_> {
+fn report(record: &Record) -> Report {
     Report {
-        record,
+        record: record.clone(),
         elapsed: Duration::from_secs(10),
         began: SystemTime::UNIX_EPOCH,
-        line: "hello-load --hold 1 -r 5",
+        line: "hello-load --hold 1 -r 5".into(),
         targets: vec!["127.0.0.1:8000".into()],
         seed: 7,
         rate: Some(5),
@@ -21,11 +21,11 @@ fn record() -> Record {
     let mut record = Record::new(["127.0.0.1:8000".to_owned()]).unwrap();
     for ms in 1..=1000 {
         let took = Duration::from_millis(ms);
-        record.right += 1;
+        record.outcomes.right += 1;
         record.phase(Phase::Echo, false, took);
         record.whole(0, took, took + Duration::from_secs(1));
     }
-    record.right += 1;
+    record.outcomes.right += 1;
     record.held = 1;
     record.phase(Phase::Echo, true, Duration::from_secs(9));
     let stages = [(Stage::Ramp, 0), (Stage::Churn, 1), (Stage::Finish, 5)];

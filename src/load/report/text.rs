@@ -20,13 +20,13 @@ const LEAST_BARS: usize = 6;
 /// A terminal has these lines beside the report: the command, and the next prompt.
 const OTHER_LINES: usize = 2;
 
-impl fmt::Display for Report<'_> {
+impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text(None)?)
     }
 }
 
-impl Report<'_> {
+impl Report {
     /// The report for a terminal of so many rows and columns: its distribution fills what is left.
     #[must_use]
     pub fn for_terminal(&self, size: Option<(u16, u16)>) -> String {
@@ -50,9 +50,16 @@ impl Report<'_> {
     }
 
     fn summary(&self, text: &mut String) -> fmt::Result {
-        let record = self.record;
-        let (done, seconds) = (record.right + record.wrongs(), self.elapsed.as_secs_f64());
-        let (right, wrong, rate) = (record.right, record.wrongs(), self.throughput());
+        let record = &self.record;
+        let (done, seconds) = (
+            record.outcomes.right + record.outcomes.wrongs(),
+            self.elapsed.as_secs_f64(),
+        );
+        let (right, wrong, rate) = (
+            record.outcomes.right,
+            record.outcomes.wrongs(),
+            self.throughput(),
+        );
         if let Some(cut_short) = self.cut_short() {
             writeln!(text, "{}", escape(&cut_short))?;
         }
@@ -63,7 +70,11 @@ impl Report<'_> {
         writeln!(
             text,
             "{} connections opened, {} at once at most, {} held, {} given up; seed {}",
-            record.opened, record.most_open, record.held, record.given_up, self.seed
+            record.outcomes.opened,
+            record.most_open,
+            record.held,
+            record.outcomes.given_up,
+            self.seed
         )?;
         let [sent, received] = record.bytes.map(|bytes| bytes as f64);
         let [out, back] = [sent, received].map(|bytes| Bytes(bytes / seconds.max(1e-9)));
@@ -77,10 +88,10 @@ impl Report<'_> {
         for remark in self.remarks() {
             writeln!(text, "{remark}")?;
         }
-        for (fault, count) in &record.wrong {
+        for (fault, count) in &record.outcomes.wrong {
             writeln!(text, "  {count} {fault}")?;
         }
-        for described in &record.described {
+        for (_, described) in &record.described {
             writeln!(text, "  {}", escape(described))?;
         }
         Ok(())

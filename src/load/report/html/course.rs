@@ -22,7 +22,7 @@ struct Interval {
 }
 
 /// Nothing if the run was too short for a chart.
-pub(super) fn course(report: &Report<'_>) -> String {
+pub(super) fn course(report: &Report) -> String {
     let intervals = intervals(&report.record.course.points);
     if intervals.len() < 2 {
         return String::new();
@@ -78,7 +78,7 @@ impl Interval {
     }
 }
 
-fn rates(report: &Report<'_>, across: &Across, intervals: &[Interval]) -> String {
+fn rates(report: &Report, across: &Across, intervals: &[Interval]) -> String {
     let top = top(report, intervals);
     let y = Axis::linear(top, 0.0, "");
     let beyond = intervals
@@ -89,7 +89,7 @@ fn rates(report: &Report<'_>, across: &Across, intervals: &[Interval]) -> String
     let mut chart = Chart::new("exchanges a second", across, y);
     stages(&mut chart, report);
     let mut names = vec![("right", "right a second")];
-    if report.record.wrongs() > 0 {
+    if report.record.outcomes.wrongs() > 0 {
         names.push(("wrong", "wrong a second"));
     }
     let digits = usize::from(top < 10.0);
@@ -118,7 +118,7 @@ fn highest(interval: &Interval) -> f64 {
 /// The rate that the chart must have room for. It leaves bursts out: held connections that finish all
 /// at once, and exchanges that end together after a stall. They would press everything else to the
 /// ground.
-fn top(report: &Report<'_>, intervals: &[Interval]) -> f64 {
+fn top(report: &Report, intervals: &[Interval]) -> f64 {
     let churn = report.stage_ends(Stage::Churn);
     let is_churn = |interval: &&Interval| match &churn {
         Some(churn) if report.record.churned > 0 => churn.contains(&interval.middle),
@@ -139,7 +139,7 @@ fn top(report: &Report<'_>, intervals: &[Interval]) -> f64 {
     }
 }
 
-fn open(report: &Report<'_>, across: &Across, intervals: &[Interval]) -> String {
+fn open(report: &Report, across: &Across, intervals: &[Interval]) -> String {
     let most = intervals.iter().map(|interval| interval.open).max();
     let y = Axis::linear(most.unwrap_or(1) as f64, 1.0, "");
     let mut chart = Chart::new("open connections", across, y);
@@ -154,7 +154,7 @@ fn open(report: &Report<'_>, across: &Across, intervals: &[Interval]) -> String 
 }
 
 /// Where each stage of a run with held connections begins.
-fn stages(chart: &mut Chart<'_>, report: &Report<'_>) {
+fn stages(chart: &mut Chart<'_>, report: &Report) {
     if report.record.held == 0 {
         return;
     }

@@ -5,12 +5,12 @@ use crate::load::machine::exchange::{Fault, Phase};
 use crate::load::machine::record::{Point, Record};
 use crate::load::machine::schedule::Stage;
 
-fn report(record: &Record) -> Report<'_> {
+fn report(record: &Record) -> Report {
     Report {
-        record,
+        record: record.clone(),
         elapsed: record.course.points.last().unwrap().at,
         began: SystemTime::UNIX_EPOCH,
-        line: "hello-load -r 100",
+        line: "hello-load -r 100".into(),
         targets: vec!["127.0.0.1:8000".into()],
         seed: 7,
         rate: Some(100),
@@ -24,7 +24,7 @@ fn record() -> Record {
     let mut record = Record::new(["127.0.0.1:8000".to_owned()]).unwrap();
     for i in 1..=500 {
         let took = Duration::from_millis(i);
-        record.right += 1;
+        record.outcomes.right += 1;
         record.phase(Phase::Echo, false, took);
         record.whole(0, took, took);
         run_on(&mut record, 10, 0);
@@ -38,11 +38,11 @@ fn record() -> Record {
 
 /// So many milliseconds later there are so many more right exchanges.
 fn run_on(record: &mut Record, ms: u64, right: u64) {
-    record.right += right;
+    record.outcomes.right += right;
     let last = record.course.points.last().unwrap().at;
     record.course.points.push(Point {
         at: last + Duration::from_millis(ms),
-        right: record.right,
+        right: record.outcomes.right,
         wrong: 0,
         open: 9,
     });
@@ -118,7 +118,7 @@ fn every_row_has_a_curve_and_a_distribution() {
 #[test]
 fn every_series_has_a_value_at_each_stop() {
     let mut record = record();
-    record.wrong.insert(Fault::NoEcho, 1);
+    record.outcomes.wrong.insert(Fault::NoEcho, 1);
     let page = page(&report(&record));
     let script = |text: &str, class: &str| -> Value {
         let start = format!("<script type=\"application/json\" class=\"{class}\">");
@@ -151,7 +151,7 @@ fn the_page_has_the_report_as_json() {
     let record = record();
     let mut report = report(&record);
     let line = "hello-load 'unix:/</script><!--<script>\u{202e}&'";
-    (report.line, report.targets) = (line, vec![line.into()]);
+    (report.line, report.targets) = (line.into(), vec![line.into()]);
     let page = page(&report);
     let copy = between(&page, " id=\"report\">", "</script>");
     assert!(!copy.contains(['<', '\u{202e}']), "{copy}");
@@ -171,7 +171,7 @@ fn the_verdict_is_that_of_the_run() {
     check(&record, "good\">All 500 right");
     record.missed = 1234;
     check(&record, "doubtful\">500 right, 1,234 missed");
-    record.wrong.insert(Fault::NoEcho, 1000);
+    record.outcomes.wrong.insert(Fault::NoEcho, 1000);
     check(&record, "bad\">1,000 of 1,500 wrong");
     check(
         &Record::new(["127.0.0.1:8000".to_owned()]).unwrap(),

@@ -1,0 +1,58 @@
+//! What became of connections.
+
+use std::collections::BTreeMap;
+
+use crate::load::machine::exchange::Fault;
+
+/// What became of connections. Each that was opened is right, wrong with one fault, given up or still
+/// open.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcomes {
+    /// Connections opened.
+    pub opened: u64,
+    /// Exchanges that were right to the last byte.
+    pub right: u64,
+    /// Exchanges that were wrong, by fault.
+    pub wrong: BTreeMap<Fault, u64>,
+    /// Connections that were given up because the run was cut short.
+    pub given_up: u64,
+}
+
+impl Outcomes {
+    /// Exchanges that were wrong, with any fault.
+    #[must_use]
+    pub fn wrongs(&self) -> u64 {
+        self.wrong.values().sum()
+    }
+
+    /// Exchanges that took longer than the timeout, in any phase.
+    #[must_use]
+    pub fn timed_out(&self) -> u64 {
+        let timed_out = self.wrong.iter();
+        let timed_out = timed_out.filter(|(fault, _)| matches!(fault, Fault::TimedOut(_)));
+        timed_out.map(|(_, count)| count).sum()
+    }
+
+    /// Connections that are still open.
+    #[must_use]
+    pub fn open(&self) -> u64 {
+        let over = self.right + self.wrongs() + self.given_up;
+        self.opened.saturating_sub(over)
+    }
+
+    /// Counts one more with the fault. Returns how many there are.
+    pub(super) fn fail(&mut self, fault: Fault) -> u64 {
+        let count = self.wrong.entry(fault).or_default();
+        *count += 1;
+        *count
+    }
+
+    pub(super) fn add(&mut self, other: &Self) {
+        self.opened += other.opened;
+        self.right += other.right;
+        self.given_up += other.given_up;
+        for (fault, count) in &other.wrong {
+            *self.wrong.entry(*fault).or_default() += count;
+        }
+    }
+}

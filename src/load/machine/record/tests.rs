@@ -1,0 +1,102 @@
+use super::*;
+
+/// What one client measured of everything, two of which each had its part agree on.
+#[test]
+fn two_parts_make_the_whole() {
+    let targets = ["a", "b"].map(str::to_owned);
+    let [mut whole, mut odd] = [(); 2].map(|()| Record::new(targets.clone()).unwrap());
+    let mut even = Record::new(["b".to_owned()]).unwrap();
+    for number in 0..1000_u64 {
+        let took = Duration::from_micros(number * number + 1);
+        let is_odd = number % 2 == 1;
+        let (part, theirs) = if is_odd {
+            (&mut odd, 1)
+        } else {
+            (&mut even, 0)
+        };
+        for (record, target) in [(&mut whole, 1), (part, theirs)] {
+            record.open(target);
+            record.phase(Phase::Echo, number % 3 == 0, took);
+            match number % 7 {
+                0 => {
+                    let (fault, what) = (Fault::TimedOut(Phase::Echo), String::new());
+                    let wrong = Wrong { fault, what };
+                    record.wrong(number, target, Phase::Echo, &wrong);
+                    record.wait(took);
+                }
+                1 => record.give_up(target),
+                _ => {
+                    record.right(target, 10, number % 11);
+                    record.whole(target, took, took * 2);
+                }
+            }
+        }
+    }
+    odd.add(&even, Duration::ZERO);
+    assert_eq!(odd.outcomes, whole.outcomes);
+    assert_eq!(odd.described.len() as u64, DESCRIBED);
+    assert_eq!((odd.churned, odd.echoed), (whole.churned, whole.echoed));
+    assert_eq!(odd.echoed_in_part, whole.echoed_in_part);
+    assert_eq!(
+        (&odd.phases, &odd.held_phases),
+        (&whole.phases, &whole.held_phases)
+    );
+    assert_eq!(
+        (&odd.total, &odd.corrected),
+        (&whole.total, &whole.corrected)
+    );
+    assert_eq!(odd.with_timed_out, whole.with_timed_out);
+    for (sum, tally) in odd.by_target.iter().zip(&whole.by_target) {
+        assert_eq!(
+            (&sum.target, &sum.outcomes),
+            (&tally.target, &tally.outcomes)
+        );
+        assert_eq!(sum.total, tally.total);
+    }
+}
+
+/// Exchanges come and go from the first that begins them until the last that ends.
+#[test]
+fn a_stage_is_that_of_all() {
+    let record = |seconds: [u64; 3]| {
+        let mut record = Record::new([]).unwrap();
+        let stages = [Stage::Churn, Stage::Finish, Stage::Over].into_iter();
+        let at = seconds.map(Duration::from_secs);
+        record.stages = stages.zip(at).collect();
+        record
+    };
+    let mut sum = record([1, 5, 6]);
+    sum.add(&record([0, 2, 9]), Duration::ZERO);
+    assert_eq!(sum.stages, record([0, 5, 9]).stages);
+    let mut sum = record([1, 5, 6]);
+    sum.add(&record([0, 2, 3]), Duration::from_secs(4));
+    assert_eq!(sum.stages, record([1, 6, 7]).stages);
+}
+
+/// The histogram's percentiles agree with those of the sorted data.
+#[test]
+fn percentiles_are_those_of_the_data() {
+    let mut histogram = Histogram::<u64>::new(3).unwrap();
+    let mut number = 1_u64;
+    let mut data: Vec<u64> = (0..10_000)
+        .map(|_| {
+            number = number
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            1 + (number >> 40) * (number >> 60)
+        })
+        .collect();
+    for ns in &data {
+        record(&mut histogram, Duration::from_nanos(*ns));
+    }
+    data.sort_unstable();
+    for quantile in [0.5, 0.9, 0.99, 0.999, 1.0] {
+        let rank = (quantile * data.len() as f64).ceil() as usize;
+        let exact = data[rank - 1] as f64;
+        let found = histogram.value_at_quantile(quantile) as f64;
+        assert!(
+            (found - exact).abs() <= exact / 1000.0 + 1.0,
+            "{quantile}: {found}, {exact}"
+        );
+    }
+}

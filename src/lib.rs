@@ -84,6 +84,11 @@
 #[cfg(test)]
 extern crate self as hello_echo;
 
+/// The README's example of embedding compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;
+
 pub mod costs;
 mod error;
 #[cfg(feature = "load")]

@@ -1,6 +1,8 @@
-//! What the README shows is what happens: every `console` block of it is run.
+//! What the README and the manual pages say is what happens.
 
+use std::fs;
 use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::util::{self, BINARY, Client, Server, have};
@@ -47,16 +49,7 @@ fn every_transcript_is_tested_here() {
         .collect();
     assert_eq!(
         programs,
-        [
-            "cargo",
-            "telnet",
-            "printf",
-            "exec",
-            "hello-echo",
-            "cargo",
-            "hello-load",
-            "hello-load"
-        ]
+        ["cargo", "telnet", "printf", "cargo", "exec", "hello-load"]
     );
 }
 
@@ -126,19 +119,6 @@ fn hello_load_check() {
     );
 }
 
-#[test]
-fn help() {
-    assert_helps("hello-echo", BINARY);
-    #[cfg(feature = "load")]
-    assert_helps("hello-load", LOAD);
-}
-
-fn assert_helps(name: &str, program: &str) {
-    let (_, shown) = transcript(&format!("{name} --help"));
-    let output = Command::new(program).arg("--help").output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&output.stdout), shown);
-}
-
 /// The report that the README shows is one of this run's: the same lines with the same counts, if not
 /// the same times.
 #[cfg(feature = "load")]
@@ -149,11 +129,10 @@ fn hello_load_report() {
     }
     let (command, shown) = transcript("hello-load --hold");
     let server = Server::start(&[]);
-    let output = Command::new(LOAD)
-        .args(command.split(' ').skip(1))
-        .arg(server.address().to_string())
-        .output()
-        .unwrap();
+    let (run, rest) = command.split_once(" | ").unwrap();
+    let run = run.replacen("hello-load", LOAD, 1);
+    let command = format!("{run} {} | {rest}", server.address());
+    let output = Command::new("sh").args(["-c", &command]).output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     assert_eq!(without_times(&said), without_times(shown), "{said}");
 }
@@ -201,25 +180,28 @@ fn hello_load_json() {
     let report: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
     let fields: Vec<&String> = report.as_object().unwrap().keys().collect();
 
-    let mut names = names_in_table("field");
+    let mut names = names_in_manual(include_str!("../../packaging/man/hello-load.1"), "JSON");
     names.sort_unstable();
     assert_eq!(names, fields);
 }
 
-/// What is in backticks in the first column of the table with this heading.
-fn names_in_table(heading: &str) -> Vec<&'static str> {
-    let heading = format!("| {heading} | |\n|---|---|\n");
-    let (_, table) = README.split_once(&heading).unwrap();
-    let rows = table.lines().take_while(|line| line.starts_with("| `"));
-    let first = rows.map(|row| row.split(" | ").next().unwrap());
-    first
-        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
-        .collect()
+/// What the tags of a section of a manual page name.
+fn names_in_manual(page: &'static str, section: &str) -> Vec<&'static str> {
+    let (_, section) = page.split_once(&format!("\n.SH {section}\n")).unwrap();
+    let (section, _) = section.split_once("\n.SH ").unwrap_or((section, ""));
+    let tags = section.split(".TP\n").skip(1);
+    let tags = tags.map(|tagged| tagged.lines().next().unwrap());
+    tags.flat_map(|tag| {
+        let words = tag.split(|c: char| c != '_' && !c.is_ascii_alphanumeric());
+        words.filter(|word| word.len() > 2)
+    })
+    .collect()
 }
 
-/// The table of metrics has all of them, and nothing else; the reasons, too.
+/// The manual page has all metrics, and nothing else; the reasons, too.
 #[test]
 fn metrics() {
+    const MANUAL: &str = include_str!("../../packaging/man/hello-echo.1");
     let path = util::TempPath::new("metrics.sock");
     let _server = Server::start(&["--metrics", &format!("unix:{}", path.as_str())]);
     let mut stream = util::connect_unix(&path);
@@ -231,14 +213,107 @@ fn metrics() {
         .map(|line| line.split(' ').next().unwrap())
         .collect();
     families.sort_unstable();
-    let mut names = names_in_table("metric");
-    names
-        .iter_mut()
-        .for_each(|name| *name = name.split('{').next().unwrap());
+    let mut names = names_in_manual(MANUAL, "METRICS");
     names.sort_unstable();
     assert_eq!(names, families);
     let reasons = page.split("{reason=\"").skip(1);
     for reason in reasons.map(|rest| rest.split('"').next().unwrap()) {
-        assert!(README.contains(&format!("`{reason}`")), "{reason}");
+        let is_named = MANUAL.lines().any(|line| {
+            let mut words = line.strip_prefix(".I").unwrap_or("").split(' ');
+            words.any(|word| word == reason)
+        });
+        assert!(is_named, "{reason}");
     }
+}
+
+/// The table of options says what `--help` says.
+#[test]
+fn options() {
+    let (_, table) = README
+        .split_once("| option | default | |\n|---|---|---|\n")
+        .unwrap();
+    let rows: Vec<&str> = table
+        .lines()
+        .take_while(|line| line.starts_with('|'))
+        .collect();
+    assert!(rows.len() >= 10);
+    let help = Command::new(BINARY).arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    for row in rows {
+        let cells: Vec<&str> = row
+            .split(" | ")
+            .map(|cell| cell.trim_matches(['|', ' ', '`']))
+            .collect();
+        let variable = cells[0]
+            .trim_start_matches('-')
+            .replace('-', "_")
+            .to_uppercase();
+        let (option, default) = (format!(" {}", cells[0]), cells[1]);
+        let told = format!("[HELLO_ECHO_{variable}, default {default}");
+        assert!(
+            help.contains(&option) && help.contains(&told),
+            "{row}: {told}"
+        );
+    }
+}
+
+/// Every text of this folder, by its path.
+fn texts() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folders = ["", "benches", "packaging"].map(|folder| root.join(folder));
+    let files = folders
+        .iter()
+        .flat_map(|folder| fs::read_dir(folder).unwrap());
+    let files = files.map(|file| file.unwrap().path());
+    files
+        .filter(|path| path.extension().is_some_and(|e| e == "md"))
+        .collect()
+}
+
+/// Every link to a file of this project, and to a heading, leads there.
+#[test]
+fn links_lead_somewhere() {
+    let mut links = 0;
+    for path in texts() {
+        let text = fs::read_to_string(&path).unwrap();
+        for target in text.split("](").skip(1) {
+            let target = target.split(')').next().unwrap();
+            if target.starts_with("https://") {
+                continue;
+            }
+            let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+            let file = if file.is_empty() {
+                path.clone()
+            } else {
+                path.with_file_name(file)
+            };
+            assert!(file.exists(), "{}: {target}", path.display());
+            let is_there = |line: &str| line.starts_with('#') && anchor(line) == heading;
+            let is_known =
+                heading.is_empty() || fs::read_to_string(file).unwrap().lines().any(is_there);
+            assert!(is_known, "{}: {target}", path.display());
+            links += 1;
+        }
+    }
+    assert!(links > 40, "{links}");
+}
+
+/// How a heading is linked to.
+fn anchor(heading: &str) -> String {
+    let text = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = |c: char| c.is_alphanumeric() || c == '-' || c == '_' || c == ' ';
+    text.chars()
+        .filter(|c| kept(*c))
+        .map(|c| if c == ' ' { '-' } else { c })
+        .collect()
+}
+
+/// A page that one reads before one decides.
+#[test]
+fn the_readme_is_short() {
+    let (lines, words) = (README.lines().count(), README.split_whitespace().count());
+    assert!(
+        lines <= 200 && words <= 1400,
+        "{lines} lines, {words} words"
+    );
 }

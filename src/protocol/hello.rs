@@ -13,7 +13,7 @@ use super::{End, Protocol, Unsent, Want};
 /// The longest greeting and the largest [`Settings::max_read`], in bytes: 1 MiB.
 pub const MAX_MESSAGE: usize = 1 << 20;
 
-/// What all clients of a hello server have in common. [`Settings::default`] is the course's.
+/// The settings that all clients of a hello server share. [`Settings::default`] is the course's.
 ///
 /// ```
 /// let mut settings = hello_echo::hello::Settings::default();
@@ -23,14 +23,14 @@ pub const MAX_MESSAGE: usize = 1 << 20;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Settings {
-    /// Sent to every client as soon as it is accepted; may be empty, at most [`MAX_MESSAGE`] bytes.
+    /// Sent to every client as soon as it is accepted. May be empty; at most [`MAX_MESSAGE`] bytes.
     /// Default: `hello\n`.
     pub greeting: Vec<u8>,
     /// The longest message that is echoed, 1 to [`MAX_MESSAGE`] bytes. Default: 1000.
     pub max_read: usize,
-    /// How long a client may take from being accepted to the last byte of its echo. A client that is
-    /// silent, or does not read, is closed then. Traffic does not extend it. Zero is no limit.
-    /// Default: 60 s.
+    /// How long a client may take from being accepted to the last byte of its echo. After that it
+    /// is disconnected, whether it is silent or does not read. Traffic does not extend the time.
+    /// Zero is no limit. Default: 60 s.
     pub timeout: Duration,
 }
 
@@ -48,7 +48,7 @@ impl Settings {
     /// Checks the limits that the fields document.
     ///
     /// # Errors
-    /// In words: which field lies outside its limits.
+    /// Names the field that lies outside its limits, in words.
     pub fn check(&self) -> Result<(), String> {
         let (greeting, max_read) = (self.greeting.len(), self.max_read);
         if greeting > MAX_MESSAGE {
@@ -63,17 +63,17 @@ impl Settings {
     }
 }
 
-/// Where one client stands.
+/// The state of one client.
 #[derive(Debug)]
 pub struct Hello(State);
 
 #[derive(Debug)]
 enum State {
-    /// The greeting is going out; `sent` bytes of it are gone.
+    /// The greeting is being sent; `sent` bytes of it are sent.
     Greeting { sent: u32 },
-    /// The greeting is out, the message has not come yet.
+    /// The greeting is sent; the message has not come yet.
     Reading,
-    /// The message is here, and this is what is left to be echoed of it.
+    /// The message has come; this is the rest of its echo.
     Echoing(Unsent),
 }
 
@@ -102,7 +102,7 @@ impl Protocol for Hello {
     #[inline]
     fn want<'a>(&'a self, settings: &'a Settings, scratch: &'a [u8]) -> Want<'a> {
         match &self.0 {
-            // The embedder may have changed the greeting meanwhile.
+            // `sent` may lie beyond a greeting that the embedder has made shorter meanwhile.
             State::Greeting { sent } => match settings.greeting.get(*sent as usize..) {
                 Some(rest @ [_, ..]) => Want::Send(rest),
                 _ => Want::Receive,
@@ -130,8 +130,8 @@ impl Protocol for Hello {
         }
     }
 
-    /// The message is what one read of `max_read` bytes would have returned. A receive may be
-    /// larger: what it brought beyond those bytes is discarded, now instead of while lingering.
+    /// The message is what one read of `max_read` bytes would return. A receive may bring more; the
+    /// bytes beyond are discarded here, rather than while lingering.
     #[inline]
     fn handle_received(&mut self, received: &[u8], settings: &mut Settings) {
         let len = received.len().min(settings.max_read);
@@ -166,7 +166,8 @@ impl Protocol for Hello {
 mod tests {
     use super::*;
 
-    /// A client whose driver does what the script says; every step must be what it wants then.
+    /// Drives a client as the script says, and checks before each step that the client wants this
+    /// step.
     struct Driver {
         settings: Settings,
         hello: Hello,
@@ -184,8 +185,8 @@ mod tests {
             }
         }
 
-        /// `send` all that is wanted, `send:N` bytes of it, `recv:TEXT`, `keep` and let somebody else
-        /// have the scratch buffer.
+        /// The steps: `send` all that is wanted, `send:N` bytes of it, `recv:TEXT`, and `keep`,
+        /// after which others use the scratch buffer.
         fn step(&mut self, step: &str) {
             let want = self.hello.want(&self.settings, &self.scratch);
             let (verb, operand) = step.split_once(':').unwrap_or((step, ""));
@@ -213,7 +214,8 @@ mod tests {
         }
     }
 
-    /// Expected: the bytes sent, and what is wanted then: `recv`, `send`, `send the last`, `close`.
+    /// Expected: the bytes sent, and what the client wants at the end: `recv`, `send`, `send the
+    /// last`, `close`.
     fn check_with(settings: Settings, script: &str, sent: &str, then: &str) {
         let mut driver = Driver::new(settings);
         script.split(' ').for_each(|step| driver.step(step));

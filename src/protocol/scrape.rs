@@ -1,7 +1,7 @@
 //! The metrics' protocol: one request over HTTP/1.1 (RFC 9112), its answer, and the end.
 //!
-//! It reads a request's head and no more, answers it, and ends. So a request that is wrong, or too long,
-//! is answered with the reason, and none takes more of the server than [`LONGEST_HEAD`] bytes.
+//! It reads only the head of a request. A request that is wrong or too long is answered with the
+//! reason, and none takes more than [`LONGEST_HEAD`] bytes of the server.
 
 use std::time::Duration;
 
@@ -13,32 +13,33 @@ pub const LONGEST_HEAD: usize = 4096;
 /// The most headers of a request.
 const MOST_HEADERS: usize = 64;
 
-/// How long a scraper may take from being accepted to the end of its request, and from there to the last
-/// byte of its answer. Two kinds: where the oldest leaves, a scraper that has asked stays longer.
+/// How long a scraper may take from being accepted to the end of its request, and from there to the
+/// last byte of its answer. These are two kinds, so that a scraper that has asked stays longer
+/// where the oldest leaves.
 const TIMEOUTS: [Duration; 2] = [Duration::from_secs(5); 2];
 
-/// Where they are.
+/// The path of the metrics.
 pub const PATH: &str = "/metrics";
 
-/// Makes the text that a request is answered with.
+/// Makes the text of the answer.
 pub type Page = Box<dyn Fn() -> String + Send>;
 
-/// Where one request stands.
+/// The state of one request.
 #[derive(Debug)]
 pub enum Scrape {
-    /// So much of the head has come.
+    /// This much of the head has come.
     Reading(Vec<u8>),
-    /// The answer is going out.
+    /// The answer is being sent.
     Answering {
-        /// All of it.
+        /// The whole answer.
         answer: Vec<u8>,
-        /// So many bytes of it are gone.
+        /// How many bytes of it are sent.
         sent: usize,
     },
 }
 
 impl Scrape {
-    /// The request was answered, if only with a complaint.
+    /// The request was answered, if only with an error.
     pub const ANSWERED: End = End(0);
 }
 
@@ -94,7 +95,7 @@ impl Protocol for Scrape {
     }
 }
 
-/// The answer to the request that begins so, `None` if its head is not there yet.
+/// The answer to a request that begins with these bytes. `None` if its head is not complete.
 fn answer(head: &[u8], page: &Page) -> Option<Vec<u8>> {
     let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
     let mut request = httparse::Request::new(&mut headers);
@@ -127,10 +128,10 @@ fn answer(head: &[u8], page: &Page) -> Option<Vec<u8>> {
 const BAD: &str = "400 Bad Request";
 const NOT_ALLOWED: &str = "405 Method Not Allowed";
 
-/// Prometheus' format, which a word of complaint is, too.
+/// The content type of Prometheus' text format. An error has it, too.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Whether the target of a request, with a host and a query or without, is where the metrics are.
+/// Whether the target of a request names the metrics, with or without a host and a query.
 fn is_ours(target: &str) -> bool {
     let (target, _query) = target.split_once('?').unwrap_or((target, ""));
     let path = match target.split_once("://") {
@@ -148,7 +149,7 @@ mod tests {
         Box::new(|| "# HELP a page\n".to_owned())
     }
 
-    /// What a request is answered with that comes in pieces of so many bytes.
+    /// The answer to a request that comes in pieces of so many bytes.
     fn answered(request: &[u8], piece: usize) -> String {
         let mut page = page();
         let mut scrape = Scrape::open(&mut page);
@@ -216,7 +217,7 @@ mod tests {
             &format!("GET / HTTP/1.1\r\n{}\r\n", "a:b\r\n".repeat(65)),
             BAD,
         );
-        // The longest that is none too long.
+        // The longest head that is not too long.
         let longest = LONGEST_HEAD - "GET /metrics HTTP/1.1\r\na:\r\n\r\n".len();
         let with = |n| format!("GET /metrics HTTP/1.1\r\na:{}\r\n\r\n", "b".repeat(n));
         check(&with(longest), "200 OK");

@@ -1,8 +1,8 @@
-//! Bytes that a protocol owes its peer, wherever they are.
+//! Bytes that a protocol still has to send, wherever they are.
 
-/// What is left to be sent of some bytes that were received: in the scratch buffer at first, and on
-/// the heap when others need that. So only a short write leads to an allocation, and an idle
-/// connection has no buffer.
+/// The rest of some bytes that were received and are to be sent. They are in the scratch buffer at
+/// first, and on the heap when others need the buffer. So only a short write leads to an
+/// allocation, and an idle connection has no buffer.
 #[derive(Debug, Default)]
 pub struct Unsent(Place);
 
@@ -10,7 +10,7 @@ pub struct Unsent(Place);
 enum Place {
     #[default]
     Nowhere,
-    /// The first `len` bytes of the scratch buffer, of which `sent` are gone.
+    /// The first `len` bytes of the scratch buffer, of which `sent` are sent.
     Scratch {
         len: u32,
         sent: u32,
@@ -29,12 +29,12 @@ impl Unsent {
     #[must_use]
     #[inline]
     pub fn in_scratch(len: usize) -> Self {
-        // Lossless: a scratch buffer of 4 GiB is not to be had.
+        // Lossless: no scratch buffer has 4 GiB.
         let len = u32::try_from(len).unwrap_or(u32::MAX);
         Self(Place::Scratch { len, sent: 0 })
     }
 
-    /// What is left; nothing if all of it is sent.
+    /// The rest; empty if all is sent.
     #[must_use]
     #[inline]
     pub fn rest<'a>(&'a self, scratch: &'a [u8]) -> &'a [u8] {
@@ -45,7 +45,7 @@ impl Unsent {
         }
     }
 
-    /// `n` bytes of the rest are sent. With the last of them the memory is freed.
+    /// `n` more bytes are sent. The last of them frees the memory.
     #[inline]
     pub fn advance(&mut self, n: usize) {
         let left = match &mut self.0 {
@@ -64,7 +64,7 @@ impl Unsent {
         }
     }
 
-    /// How many bytes are on the heap. For [`Protocol::kept`](super::Protocol::kept).
+    /// How many bytes are on the heap, for [`Protocol::kept`](super::Protocol::kept).
     #[must_use]
     #[inline]
     pub fn kept(&self) -> usize {
@@ -74,7 +74,7 @@ impl Unsent {
         }
     }
 
-    /// Takes what is left out of the scratch buffer. For [`Protocol::keep`](super::Protocol::keep).
+    /// Copies the rest out of the scratch buffer, for [`Protocol::keep`](super::Protocol::keep).
     #[inline]
     pub fn keep(&mut self, scratch: &[u8]) {
         if let Place::Scratch { .. } = self.0 {

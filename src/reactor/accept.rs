@@ -1,4 +1,4 @@
-//! How newcomers come in: bounded runs of accepts, and the gate in front of them.
+//! How new connections come in: bounded runs of accepts, and the gate before them.
 
 use std::fmt::Display;
 use std::io;
@@ -13,15 +13,16 @@ use super::{Entry, Event, Full, LINGER, Reactor, System, listener};
 use crate::error::explain;
 use crate::protocol::Protocol;
 
-/// Connections taken from one listener in one turn, before the others have theirs. Small, so that those
-/// that were just greeted are answered while their sockets are in the processor's caches.
+/// The most connections taken from one listener in a turn, before other work has its turn. The
+/// number is small, so that connections that were just greeted are served while their sockets are
+/// in the processor's caches.
 pub(super) const ACCEPTS_PER_TURN: usize = 16;
 
 impl<S: System, P: Protocol> Reactor<S, P> {
     /// Takes a bounded run of connections from the event's listener.
     ///
-    /// The run may end anywhere without losing the edge: at `WouldBlock` the next connection makes
-    /// one, at the bound the listener is re-armed, and so it is when the gate opens again.
+    /// The run loses no edge, wherever it ends: after `WouldBlock` the next connection makes an
+    /// edge; at the bound, and when the gate opens again, the listener is re-armed.
     pub(super) fn accept(&mut self, event: Event, now: Moment) -> io::Result<()> {
         let Event { key, fin } = event;
         let mut lost = 0;
@@ -47,9 +48,9 @@ impl<S: System, P: Protocol> Reactor<S, P> {
                     self.admit(stream, &peer, now);
                 }
                 Err(e) => match self.system.judge(&e) {
-                    // Where others have the socket, too, one of them may have shut it down. TCP says
-                    // so itself, with EINVAL, and a Unix socket for ever that nobody waits. From our own
-                    // shutdown on it is no matter, and may be our doing.
+                    // Another process that shares the socket may have shut it down. TCP reports
+                    // this with EINVAL; a Unix socket only says, for ever, that nobody waits.
+                    // During our own shutdown this is expected, and may be our doing.
                     Verdict::Drained if fin && !self.is_shutting_down() => {
                         return Err(fatal(listener, &io::Error::other("it was shut down")));
                     }
@@ -75,8 +76,8 @@ impl<S: System, P: Protocol> Reactor<S, P> {
             self.watch_queue(key, now);
             self.rearm(key, now);
         } else {
-            // Each error is about one connection, but sixteen in a row brought none. The pause keeps this
-            // from spinning.
+            // Each error concerns one connection, but sixteen in a row brought none. The pause
+            // keeps this from spinning.
             self.pause(
                 "cannot accept: every connection was lost before it was accepted",
                 now,
@@ -85,8 +86,8 @@ impl<S: System, P: Protocol> Reactor<S, P> {
         Ok(())
     }
 
-    /// Drives a new connection as far as it goes, and then registers it: in this order one registration
-    /// does for all that follows, and it reports what the peer has sent meanwhile.
+    /// Drives a new connection as far as it goes, and then registers it. In this order one
+    /// registration is enough, and it reports what the peer has sent meanwhile.
     fn admit(&mut self, stream: S::Stream, peer: &S::Peer, now: Moment) {
         let connection = Connection::new(stream, &mut self.common.shared);
         let kind = self.kind(connection.due());
@@ -101,7 +102,7 @@ impl<S: System, P: Protocol> Reactor<S, P> {
         self.drive(key, Readiness::New, now);
     }
 
-    /// Peers are left in the listener's queue: looks whether it overflows.
+    /// Peers are left in the listener's queue. Checks whether it overflows.
     fn watch_queue(&mut self, key: usize, now: Moment) {
         let Some(listener) = listener(&self.slab, key) else {
             return;
@@ -116,7 +117,7 @@ impl<S: System, P: Protocol> Reactor<S, P> {
         }
     }
 
-    /// Looks again at the queues of all listeners, when it is time to.
+    /// Checks the queues of all listeners again, when it is time to.
     pub(super) fn watch_queues(&mut self, now: Moment) {
         if self.watch_at.is_some_and(|at| at <= now) {
             self.watch_at = None;
@@ -130,7 +131,7 @@ impl<S: System, P: Protocol> Reactor<S, P> {
         self.rules.full == Full::NewcomersWait && self.clients() >= self.rules.capacity
     }
 
-    /// The connection that leaves next where the oldest does.
+    /// The connection that leaves next, where the oldest leaves.
     fn oldest(&self) -> Option<usize> {
         let kinds = LINGER..self.deadlines.kinds();
         kinds
@@ -155,8 +156,8 @@ impl<S: System, P: Protocol> Reactor<S, P> {
         }
     }
 
-    /// A descriptor of this process came free, and it belonged to no connection of this reactor. If
-    /// accepting pauses because none was left, it resumes in the next turn, which is due at once.
+    /// A descriptor of this process became free that belonged to no connection of this reactor. If
+    /// accepting pauses because there was none, it resumes in the next turn, which is due at once.
     pub fn release_descriptor(&mut self, now: Moment) {
         self.gate.release_descriptor(now);
     }
@@ -169,9 +170,9 @@ impl<S: System, P: Protocol> Reactor<S, P> {
         }
     }
 
-    /// The listeners' keys, beginning behind the listener that accepted last. If fewer connections fit
-    /// than wait, the first listener gets the room. epoll reports listeners in the order in which they
-    /// were re-armed.
+    /// The listeners' keys, beginning after the listener that accepted last. If fewer connections
+    /// fit than wait, the first listener gets the room. epoll reports listeners in the order in
+    /// which they were re-armed.
     pub(super) fn listeners_in_turn(&self) -> impl Iterator<Item = usize> + use<S, P> {
         let (first, count) = (self.next_listener, self.listeners);
         (first..count).chain(0..first)

@@ -1,5 +1,5 @@
-//! The calls that a connection makes on its socket while it is driven once: what is known of the socket,
-//! and how much may still be done.
+//! The calls that a connection makes on its socket while it is driven once: what is known about the
+//! socket, and how much may still be done.
 
 use std::io;
 use std::mem;
@@ -8,19 +8,19 @@ use mio::Interest;
 
 use crate::protocol::End;
 
-/// What a connection needs of its socket, all of it non-blocking. The errors are those of the system
-/// calls.
+/// What a connection needs of its socket. No call blocks. The errors are those of the system calls.
 pub trait Stream {
     /// As recv(2): 0 is the peer's FIN.
     fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
-    /// Receives so many bytes at most, or [`SLICE`] if that is less, and forgets them; 0 is the peer's
-    /// FIN.
+    /// Receives at most so many bytes, or [`SLICE`] if that is less, and discards them; 0 is the
+    /// peer's FIN.
     fn discard(&mut self, most: usize) -> io::Result<usize>;
-    /// As send(2), and without SIGPIPE. With `more` the last segment may wait for what follows.
+    /// As send(2), without SIGPIPE. With `more`, the last segment may wait for what follows.
     fn send(&mut self, bytes: &[u8], more: bool) -> io::Result<usize>;
-    /// Sends FIN after all that was sent.
+    /// Sends a FIN after all that was sent.
     fn half_close(&mut self) -> io::Result<()>;
-    /// Whether a receive that came back short has emptied the queue, unless the event said otherwise.
+    /// Whether a receive that came back short has emptied the queue, unless the event said
+    /// otherwise.
     fn short_is_all(&self) -> bool;
     /// Whether a half-close makes the system report what is unread, as epoll does.
     fn half_close_reports(&self) -> bool {
@@ -28,49 +28,51 @@ pub trait Stream {
     }
 }
 
-/// How many calls on its socket a connection may make in one turn before the others have theirs. An
-/// exchange needs three, and one more for a FIN that is there already. A connection needs more if
-/// its peer sends or reads faster than we do.
+/// The most calls on its socket that a connection makes in one turn before the others have their
+/// turn. An exchange needs three, and one more for a FIN that is there already. A connection needs
+/// more only if its peer sends or reads faster than we do.
 pub(super) const CALLS_PER_TURN: usize = 4;
 
-/// The most that one call discards, and what one call may send however small the share is, in bytes.
+/// The most bytes that one call discards, and the number that one call may send however small the
+/// share is.
 pub const SLICE: usize = 64 << 10;
 
-/// How much a new connection may send before it is registered, in bytes: any usual greeting.
+/// The most bytes that a new connection sends before it is registered: more than any usual
+/// greeting.
 const GREETING: usize = 256 << 10;
 
-/// What is known of a socket when its connection is driven. Only a hint: the calls decide.
+/// What is known about a socket when its connection is driven. It is only a hint: the calls decide.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Readiness {
-    /// The connection is new, and not registered. It can send. A protocol that receives first looks
+    /// The connection is new and not registered. It can send. A protocol that receives first checks
     /// whether something is here already.
     New,
     /// There was an event.
     Event {
-        /// Whether there may be more behind a receive that comes back short: the peer's FIN, or
-        /// urgent data.
+        /// Whether more may follow a receive that comes back short: the peer's FIN, or urgent data.
         more: bool,
-        /// How many bytes may be moved each way now: its share of what a turn moves. At least 1.
+        /// How many bytes may be moved each way now: the connection's share of what a turn moves.
+        /// At least 1.
         share: usize,
     },
 }
 
-/// Why a connection goes no further for now.
+/// Why a connection stops for now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stop {
-    /// It waits, and its registration will tell.
+    /// It waits, and its registration will report.
     Pending,
-    /// The registration does not cover what it waits for, or has reported it already.
+    /// Its registration does not cover what it waits for, or has reported it already.
     Register,
 }
 
-/// What came of a call.
+/// The result of a call.
 pub(super) enum Called {
-    /// So many bytes were moved; received, 0 is the FIN.
+    /// So many bytes were moved. A receive of 0 is the FIN.
     Moved(usize),
-    /// Nothing: it was interrupted.
+    /// No bytes were moved: the call was interrupted.
     Nothing,
-    /// It was not made, or would have blocked.
+    /// No call was made, or it would have blocked.
     Stopped(Stop),
 }
 
@@ -81,7 +83,7 @@ pub(super) enum Reason {
     Ended(End),
     /// The peer's FIN came while the protocol waited for bytes.
     LeftEarly,
-    /// The peer reset the connection, or was gone when we sent.
+    /// The peer reset the connection, or had gone when something was sent.
     Reset(io::Error),
     /// The socket failed in another way.
     Failed(io::Error),
@@ -89,14 +91,14 @@ pub(super) enum Reason {
     TimedOut,
     /// The protocol had ended, and the peer's FIN did not come in time.
     LingeringCut,
-    /// The server shuts down and waits no longer.
+    /// The server shuts down and does not wait any longer.
     ShutDown,
-    /// There were too many connections, and this was the oldest.
+    /// There were too many connections, and this one was the oldest.
     MadeRoom,
 }
 
 impl Reason {
-    /// What became of the connection, for the log. `ends`: the names of the protocol's own ends.
+    /// What became of the connection, for the log. `ends` are the names of the protocol's own ends.
     pub(super) fn in_words(&self, ends: &[&str]) -> String {
         match self {
             Self::Ended(end) => match ends.get(usize::from(end.0)) {
@@ -115,8 +117,8 @@ impl Reason {
 }
 
 impl From<io::Error> for Reason {
-    /// EPIPE is what send(2) says of a reset that an event reported before, ENOTCONN what
-    /// shutdown(2) says of it.
+    /// EPIPE is send(2)'s error after a reset that an event has reported; ENOTCONN is
+    /// shutdown(2)'s.
     fn from(error: io::Error) -> Self {
         use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected};
         match error.kind() {
@@ -126,23 +128,23 @@ impl From<io::Error> for Reason {
     }
 }
 
-/// How many bytes were handed to the kernel, and how many came from it.
+/// How many bytes the kernel took, and how many came from it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bytes {
-    /// From peers, with what was discarded.
+    /// From peers, including what was discarded.
     pub received: u64,
     /// To peers.
     pub sent: u64,
 }
 
-/// What is known of the bytes that the peer has sent.
+/// What is known about the bytes that the peer has sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Queue {
     /// There may be some: a receive is worth a call.
     Unread,
-    /// There are none, and an edge will tell of the next.
+    /// There are none, and an edge will report the next.
     Empty,
-    /// There seem to be none, but this socket may hide some: only registering tells.
+    /// There seem to be none, but this socket may hide some. Only registering tells.
     InDoubt,
     /// There are none, and the peer's FIN was received.
     Finished,
@@ -150,19 +152,19 @@ pub(super) enum Queue {
 
 /// What a connection knows, and what it may still do, while it is driven once.
 pub(super) struct Calls {
-    /// What the connection waited for when this began, and what it waits for now: derived from what it
-    /// wanted first and last.
+    /// What the connection waited for at the beginning, and what it waits for now. Both are derived
+    /// from what it wanted first and last.
     pub(super) registered: Option<Interest>,
     pub(super) interest: Interest,
     is_new: bool,
     pub(super) queue: Queue,
-    /// Whether more may be behind a receive that comes back short.
+    /// Whether more may follow a receive that comes back short.
     more: bool,
     pub(super) count: usize,
     /// How many bytes may still be received, and sent.
     to_receive: usize,
     to_send: usize,
-    /// Bytes that were moved by the last call.
+    /// The bytes that the last call moved.
     moved: usize,
 }
 
@@ -185,8 +187,8 @@ impl Calls {
         }
     }
 
-    /// What the connection would wait for if it stopped here. A new one that is to receive first looks
-    /// whether something is here already.
+    /// What the connection would wait for if it stopped here. A new one that is to receive first
+    /// checks whether something is here already.
     pub(super) fn wait_for(&mut self, interest: Interest) {
         self.interest = interest;
         if self.registered.is_none() {
@@ -222,7 +224,7 @@ impl Calls {
         Ok(received)
     }
 
-    /// The same, and what is received is forgotten.
+    /// The same, and discards what it receives.
     pub(super) fn discard(
         &mut self,
         stream: &mut impl Stream,
@@ -262,7 +264,7 @@ impl Calls {
         }
     }
 
-    /// Sends some of what is owed.
+    /// Sends some of the bytes that are to be sent.
     pub(super) fn send(
         &mut self,
         stream: &mut impl Stream,
@@ -297,8 +299,8 @@ impl Calls {
         }
     }
 
-    /// Whether the event reported more behind a short receive, and no receive has checked that yet. Returns
-    /// true once.
+    /// Whether the event reported more after a short receive, and no receive has checked that yet.
+    /// Returns true once.
     pub(super) fn looks_for_fin(&mut self) -> bool {
         let looks = mem::take(&mut self.more) && self.count < CALLS_PER_TURN && self.to_receive > 0;
         if looks {
@@ -307,8 +309,8 @@ impl Calls {
         looks
     }
 
-    /// Linux looks anew at a socket that is half-closed: a Unix one at once, a TCP one when our FIN is
-    /// acknowledged. Elsewhere a queue in doubt stays in doubt.
+    /// Linux checks a half-closed socket again: a Unix one at once, a TCP one when our FIN is
+    /// acknowledged. On other systems a queue in doubt stays in doubt.
     pub(super) fn half_closed(&mut self, stream: &impl Stream) {
         self.count += 1;
         if self.queue == Queue::InDoubt && stream.half_close_reports() {

@@ -1,31 +1,32 @@
-//! One connection: drives its protocol over its socket, closes it so that nothing is lost, and is the
-//! one judge of a peer's errors.
+//! One connection: it drives its protocol over its socket, closes so that nothing is lost, and is
+//! the only place that judges a peer's errors.
 //!
 //! # Why no edge is lost
 //!
-//! mio reports a socket once when it *becomes* ready (`EPOLLET`, `EV_CLEAR`). [`Connection::drive`] may
-//! therefore stop only where another report is certain:
+//! mio reports a socket once when it *becomes* ready (`EPOLLET`, `EV_CLEAR`). [`Connection::drive`]
+//! may therefore stop only where another report is certain:
 //! - at `WouldBlock`: the kernel reports the socket when that changes;
-//! - after a receive that came back short of the buffer: the queue was empty then, so whatever comes
-//!   next makes a new edge (epoll(7), question 9). There are three exceptions. The event said that
-//!   more is here, a FIN or urgent data: then one more receive follows. A receive may end early for
-//!   another reason, such as passed descriptors, or urgent data of which no event tells
-//!   ([`Stream::short_is_all`]): then it registers again. And while lingering only `WouldBlock` counts,
-//!   because our half-close makes the kernel look anew;
+//! - after a receive that did not fill the buffer: the queue was empty then, so the next byte makes
+//!   a new edge (epoll(7), question 9). There are three exceptions. If the event said that more is
+//!   here (a FIN or urgent data), one more receive follows. If a receive may have ended early for
+//!   another reason (passed descriptors, or urgent data that no event reports:
+//!   [`Stream::short_is_all`]), the connection registers again. While lingering, only `WouldBlock`
+//!   counts, because our half-close makes the kernel check again;
 //! - before its first receive, as long as no event has been seen: registering reports what is
 //!   already there;
-//! - anywhere else, if it says [`Stop::Register`]: registering again makes the kernel look at the
-//!   socket anew and report it if it is ready.
+//! - anywhere else, if it says [`Stop::Register`]: registering again makes the kernel check the
+//!   socket and report it if it is ready.
 
 use mio::Interest;
 
 use super::calls::{Bytes, Called, Calls, Queue, Readiness, Reason, Stop, Stream};
 use crate::protocol::{Deadline, End, Protocol, Want};
 
-/// What all connections of a reactor have in common.
+/// What all connections of a reactor share.
 pub(super) struct Common<P: Protocol> {
     pub(super) shared: P::Shared,
-    /// The last receive; belongs to the connection that is being driven, and to none in between.
+    /// Where the last receive is. It belongs to the connection that is being driven, and to none in
+    /// between.
     pub(super) scratch: Box<[u8]>,
     /// Whether to wait for the peer's FIN after our own.
     pub(super) lingers: bool,
@@ -34,7 +35,7 @@ pub(super) struct Common<P: Protocol> {
     pub(super) kept: usize,
 }
 
-/// One peer: a socket, and where it stands.
+/// One peer: a socket, and its state.
 #[derive(Debug)]
 pub(super) struct Connection<S, P> {
     pub(super) stream: S,
@@ -44,17 +45,17 @@ pub(super) struct Connection<S, P> {
 #[derive(Debug)]
 enum Stage<P> {
     Serving(P),
-    /// The protocol has ended and our FIN is out. What still comes is discarded until the peer's FIN:
-    /// closing with input unread would send a reset, which can overtake what was sent (RFC 1122,
-    /// 4.2.2.13).
+    /// The protocol has ended and our FIN is sent. What still comes is discarded until the peer's
+    /// FIN: closing with unread input would send a reset, which can overtake what was sent (RFC
+    /// 1122, 4.2.2.13).
     Lingering(End),
 }
 
-/// What a connection waits for. Derived from where it stands, stored nowhere.
+/// What a connection waits for. It is derived from the connection's state and stored nowhere.
 #[derive(Debug)]
 pub(super) struct Waits {
     pub(super) interest: Interest,
-    /// Whether its registration tells of that.
+    /// Whether its registration reports that.
     pub(super) stop: Stop,
     /// The deadline that begins anew, if one does.
     pub(super) due: Option<Due>,
@@ -80,7 +81,7 @@ impl<S: Stream, P: Protocol> Connection<S, P> {
         }
     }
 
-    /// Bytes that its protocol has on the heap.
+    /// The bytes that its protocol has on the heap.
     pub(super) fn kept(&self) -> usize {
         match &self.stage {
             Stage::Serving(protocol) => protocol.kept(),
@@ -88,8 +89,8 @@ impl<S: Stream, P: Protocol> Connection<S, P> {
         }
     }
 
-    /// Takes it as far as it goes now. Nothing in the scratch buffer is needed afterwards. `Err`: it is
-    /// over, close the socket.
+    /// Takes the connection as far as it goes now. Afterwards nothing in the scratch buffer is
+    /// needed. `Err`: it is over; close the socket.
     pub(super) fn drive(
         &mut self,
         common: &mut Common<P>,
@@ -129,8 +130,8 @@ impl<S: Stream, P: Protocol> Connection<S, P> {
         })
     }
 
-    /// At most one call on the socket, and what follows from it. Returns why it goes no further, if it
-    /// does not.
+    /// Makes at most one call on the socket, and handles its result. Returns why the connection
+    /// stops, if it does.
     fn step(&mut self, common: &mut Common<P>, calls: &mut Calls) -> Result<Option<Stop>, Reason> {
         let stream = &mut self.stream;
         let Common {
@@ -158,7 +159,7 @@ impl<S: Stream, P: Protocol> Connection<S, P> {
             Want::Receive | Want::Close(_) => Interest::READABLE,
         });
         match want {
-            // Only as the first call, so that a peer that sends without end is sent to, too.
+            // This is always the first call, so that a peer that sends without end is sent to, too.
             Want::Stream(_) if calls.queue == Queue::Unread && calls.count == 0 => {
                 if let Called::Moved(0) = calls.discard(stream, bytes)? {
                     protocol.handle_fin(shared);
@@ -184,14 +185,14 @@ impl<S: Stream, P: Protocol> Connection<S, P> {
                 Called::Stopped(stop) => return Ok(Some(stop)),
             },
             Want::Close(end) if calls.queue == Queue::Finished => return Err(Reason::Ended(end)),
-            // If the peer's FIN is here, close(2) says FIN as well, and a separate shutdown(2) would
-            // cost a call. One look, no more: the last bytes may be held back until our FIN.
+            // The peer has sent its FIN, so close(2) is enough; a separate shutdown(2) would cost a
+            // call. It checks only once: the last bytes may be held back until our FIN.
             Want::Close(_) if calls.looks_for_fin() => {
                 calls.discard(stream, bytes)?;
             }
             Want::Close(end) => {
-                // No event asks for this, so it is never put off. No error of shutdown(2) goes away
-                // by trying again.
+                // No event asks for this, so it is never put off. Trying shutdown(2) again would
+                // change no error.
                 stream.half_close()?;
                 calls.half_closed(stream);
                 if !*lingers {

@@ -1,19 +1,19 @@
 //! Which connection is due, in O(1), without a clock.
 //!
-//! All deadlines of one kind lie the same time ahead, so they come due in the order in which they
-//! were set: a queue is already sorted. It is linked through the entries themselves, which is why
-//! setting, cancelling and expiring allocate nothing and look at no entry but the neighbours.
+//! All deadlines of one kind are equally long, so they come due in the order in which they were
+//! set: a queue of them is always sorted. The queue is linked through the entries themselves. So
+//! setting, cancelling and expiring allocate nothing and touch only an entry and its neighbours.
 
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
-/// A point in time, in nanoseconds since just before the server began: half an
-/// [`Instant`], and enough for 584 years.
+/// A point in time, in nanoseconds since just before the server began. It is half as large as an
+/// [`Instant`], and lasts for 584 years.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(NonZeroU64);
 
 impl Moment {
-    /// When the server began: no other is before it.
+    /// When the server began. No other moment is before it.
     pub const START: Self = Self(NonZeroU64::MIN);
 
     /// The moment at which `now` is, for a server that began at `start`.
@@ -22,7 +22,7 @@ impl Moment {
         Self::START.after(now.saturating_duration_since(start))
     }
 
-    /// `wait` later; at the end of time, if that is nearer.
+    /// The moment `wait` later, or the end of time if that comes first.
     #[must_use]
     pub fn after(self, wait: Duration) -> Self {
         Self(
@@ -31,7 +31,7 @@ impl Moment {
         )
     }
 
-    /// How long it is from here to `later`; nothing if that is past.
+    /// How long it is from here to `later`; zero if that has passed.
     #[must_use]
     pub fn until(self, later: Self) -> Duration {
         Duration::from_nanos(later.0.get().saturating_sub(self.0.get()))
@@ -46,8 +46,9 @@ pub(crate) struct Timer {
     next: Link,
 }
 
-/// The key of an entry, or the end of a queue, which closes it to a ring. A key is less than the
-/// number of descriptors that a process can have, so less than 2^31; the ends are beyond that.
+/// The key of an entry, or the end of a queue, which makes the queue a ring. A key is less than the
+/// number of descriptors that a process can have, so it is less than 2^31; the ends lie beyond
+/// that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Link(u32);
 
@@ -70,13 +71,13 @@ impl Timer {
     };
 }
 
-/// Where the entries with the timers are.
+/// Where the timers' entries are.
 pub(crate) trait Timers {
     /// The timer of the entry `key`.
     fn timer(&mut self, key: usize) -> Option<&mut Timer>;
 }
 
-/// The deadlines of all entries: a queue for each kind, which is a number from 0 on.
+/// The deadlines of all entries: a queue for each kind. A kind is a number from 0 on.
 #[derive(Debug)]
 pub(crate) struct Deadlines {
     queues: Vec<Queue>,
@@ -85,14 +86,14 @@ pub(crate) struct Deadlines {
 #[derive(Debug)]
 struct Queue {
     wait: Duration,
-    /// Both ends of the queue: its `next` is the first entry, its `prev` the last.
-    /// Invariant: its `due` is that of the first, `None` if there is none.
+    /// Both ends of the queue: its `next` is the first entry, its `prev` the last. Invariant: its
+    /// `due` is that of the first entry, `None` if there is none.
     end: Timer,
 }
 
 impl Deadlines {
-    /// No deadline yet; each will be the wait of its kind after the moment in which it is set. A
-    /// kind whose wait is zero has none.
+    /// Begins without a deadline. Each will be the wait of its kind after the moment in which it is
+    /// set. A kind whose wait is zero has none.
     pub(crate) fn new(waits: impl IntoIterator<Item = Duration>) -> Self {
         let queue = |(kind, wait)| {
             let (due, prev, next) = (None, Link::end(kind), Link::end(kind));
@@ -108,12 +109,12 @@ impl Deadlines {
         self.queues.len()
     }
 
-    /// When the next deadline is.
+    /// When the next deadline is over.
     pub(crate) fn next(&self) -> Option<Moment> {
         self.queues.iter().filter_map(|queue| queue.end.due).min()
     }
 
-    /// Gives the entry `key` a deadline, in place of the one it has. `now` never goes back.
+    /// Gives the entry `key` a deadline in place of the one that it has. `now` never goes back.
     pub(crate) fn set(&mut self, timers: &mut impl Timers, kind: usize, key: usize, now: Moment) {
         self.cancel(timers, key);
         let Some(queue) = self.queues.get_mut(kind).filter(|q| !q.wait.is_zero()) else {
@@ -135,7 +136,7 @@ impl Deadlines {
         self.link(timers, last, |last| last.next = Link::key(key));
     }
 
-    /// Takes the deadline of the entry `key` back, if it has one.
+    /// Removes the deadline of the entry `key`, if it has one.
     pub(crate) fn cancel(&mut self, timers: &mut impl Timers, key: usize) {
         let Some(timer) = timers.timer(key) else {
             return;
@@ -172,12 +173,12 @@ impl Deadlines {
         end.due.map(|_| end.next.0 as usize)
     }
 
-    /// The queue whose end `link` is, if it is one.
+    /// The queue that `link` is the end of, if it is one.
     fn queue(&mut self, link: Link) -> Option<&mut Queue> {
         self.queues.get_mut((u32::MAX - link.0) as usize)
     }
 
-    /// Changes what stands at `link`: an entry, or the end of a queue.
+    /// Changes what `link` stands for: an entry, or the end of a queue.
     fn link(&mut self, timers: &mut impl Timers, link: Link, change: impl FnOnce(&mut Timer)) {
         let timer = match self.queue(link) {
             Some(queue) => Some(&mut queue.end),
@@ -205,7 +206,7 @@ mod tests {
 
     const WAITS: [u64; 2] = [3, 2];
 
-    /// Every sequence of operations on three entries, beside a plain list as the model.
+    /// Every sequence of operations on three entries, compared with a plain list as the model.
     #[test]
     fn every_short_sequence_matches_a_plain_list() {
         const DEPTH: u32 = 5;

@@ -1,8 +1,8 @@
 //! When to accept and when to pause.
 //!
-//! An error of accept4(2) speaks of one connection, of what the whole system has left, or of the
-//! listener itself. Only the last ends the server: the first goes on to the next connection at
-//! once, and what is in doubt pauses, because a pause always ends.
+//! An error of accept4(2) concerns one connection, a resource of the whole system, or the listener
+//! itself. Only the last ends the server. After the first the next connection is taken at once. In
+//! doubt the server pauses, because a pause always ends.
 
 use std::fmt;
 use std::io;
@@ -15,25 +15,26 @@ use super::deadlines::Moment;
 pub enum Verdict {
     /// The queue is empty: the next connection will make an edge.
     Drained,
-    /// That one connection is lost: take the next.
+    /// This one connection is lost: take the next.
     Next,
-    /// A resource is exhausted, or nobody knows: pause.
+    /// A resource is used up, or the error is unknown: pause.
     Pause,
-    /// The listener is no listener any more.
+    /// The listener does not listen any more.
     Fatal,
 }
 
 impl Verdict {
-    /// Judges the error of an accept(2), by errno: most of them have no stable [`io::ErrorKind`]. A
-    /// system may have its own opinion of some ([`System::judge`](super::System::judge)).
+    /// Judges the error of an accept(2) by errno, as most of them have no stable [`io::ErrorKind`].
+    /// A system may judge some differently ([`System::judge`](super::System::judge)).
     #[must_use]
     pub fn of(error: &io::Error) -> Self {
         if error.kind() == io::ErrorKind::WouldBlock {
             return Self::Drained;
         }
         match error.raw_os_error() {
-            // A connection that is gone before it was taken; a firewall's no (EPERM); the errors that
-            // Linux reports for the new socket's network, "treat them like EAGAIN" (accept(2)).
+            // The connection was gone before it was taken; a firewall refused it (EPERM); or the
+            // network has an error that Linux reports on the new socket: "treat them like EAGAIN"
+            // (accept(2)).
             Some(
                 libc::EINTR
                 | libc::ECONNABORTED
@@ -49,40 +50,40 @@ impl Verdict {
                 | libc::ETIMEDOUT,
             ) => Self::Next,
             Some(libc::EBADF | libc::ENOTSOCK | libc::EINVAL) => Self::Fatal,
-            // EMFILE, ENFILE, ENOBUFS, ENOMEM, and whatever a kernel to come may think of.
+            // EMFILE, ENFILE, ENOBUFS, ENOMEM, and errors of kernels to come.
             _ => Self::Pause,
         }
     }
 }
 
-/// The length of a pause if no descriptor of ours comes free. It bounds how long a client waits when
-/// another process caused the shortage, at ten wake-ups a second.
+/// How long a pause lasts if no descriptor of ours becomes free. It bounds how long a client waits
+/// when another process caused the shortage, at the price of ten wake-ups a second.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// How often a shortage is worth a line in the log.
+/// How often a shortage may be logged.
 const LOG_AGAIN: Duration = Duration::from_secs(1);
 
 /// Whether the server accepts at present.
 ///
-/// The kernel keeps the connections that wait meanwhile, and their edge is lost. So the reactor re-arms
-/// every listener when the gate [reopens](Self::reopen).
+/// The kernel keeps the connections that wait meanwhile, but their edge is lost. So the reactor
+/// re-arms every listener when the gate [reopens](Self::reopen).
 #[derive(Debug, Default)]
 pub(super) enum Gate {
     #[default]
     Open,
     /// Until one of our connections is closed.
     Full,
-    /// Until then, or until one of our descriptors comes free.
+    /// Until then, or until one of our descriptors becomes free.
     Paused(Moment),
 }
 
 impl Gate {
-    /// Whether accepting makes sense.
+    /// Whether accepting may succeed.
     pub(super) fn is_open(&self) -> bool {
         matches!(self, Self::Open)
     }
 
-    /// When to try again, `None` if it is open or no time will open it.
+    /// When to try again. `None` if it is open, or if time alone does not open it.
     pub(super) fn reopens_at(&self) -> Option<Moment> {
         match self {
             Self::Open | Self::Full => None,
@@ -90,7 +91,7 @@ impl Gate {
         }
     }
 
-    /// A resource is exhausted: no accepting until [`RETRY`] is over or [`release`](Self::release) is
+    /// A resource is used up: no accepting until [`RETRY`] is over or [`release`](Self::release) is
     /// called.
     pub(super) fn pause(&mut self, now: Moment) {
         *self = Self::Paused(now.after(RETRY));
@@ -102,15 +103,15 @@ impl Gate {
         *self = Self::Full;
     }
 
-    /// A connection was closed: if the gate is not open, it opens in this very turn.
+    /// A connection was closed. If the gate is not open, it opens in this turn.
     pub(super) fn release(&mut self, now: Moment) {
         if !self.is_open() {
             *self = Self::Paused(now); // a pause that is over now
         }
     }
 
-    /// A descriptor came free that was none of our connections': the same, unless there are as many
-    /// connections as there may be.
+    /// A descriptor became free that belonged to none of our connections. The gate opens, unless
+    /// there are as many connections as there may be.
     pub(super) fn release_descriptor(&mut self, now: Moment) {
         if let Self::Paused(until) = self {
             *until = now;
@@ -127,8 +128,8 @@ impl Gate {
     }
 }
 
-/// Lets a line about a shortage, of whatever kind, into the log at most once every [`LOG_AGAIN`], and
-/// counts the others.
+/// Allows a log line about a shortage of any kind at most once every [`LOG_AGAIN`], and counts the
+/// others.
 #[derive(Debug, Default)]
 pub(super) struct Throttle {
     last: Option<Moment>,
@@ -147,7 +148,7 @@ impl Throttle {
     }
 }
 
-/// How many lines were not logged since the last: the end of the one that is.
+/// How many lines were not logged since the last one: the end of the line that is.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Suppressed(u64);
 

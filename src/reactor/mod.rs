@@ -1,6 +1,7 @@
-//! The reactor: which connection is driven, closed and accepted, and when. It knows no protocol by name,
-//! and has no socket and no clock: the [`System`] that it decides over and the time are handed to it.
-//! So it runs over real sockets as well as over invented ones, such as the crate's simulation's.
+//! The reactor decides which connection is driven, closed and accepted, and when. It knows no
+//! protocol by name and has neither socket nor clock: it is given the time, and the [`System`] that
+//! it decides over. So it runs over real sockets and over the invented ones of the crate's
+//! simulation.
 //!
 //! # One turn
 //!
@@ -20,23 +21,25 @@
 //!
 //! - **No stale token.** Accepting is last in a turn, so a key that was freed in a batch is never
 //!   handed out within it; an event for a vacant key is ignored.
-//! - **No lost edge.** A connection that stops before `WouldBlock` has a reason why another edge will
+//! - **No lost edge.** A connection that stops before `WouldBlock` knows why another edge will
 //!   come, or registers again, which makes one.
 //! - **An idle connection costs one slab entry**, and no buffer. All connections share one scratch
-//!   buffer, and a heap buffer exists only for what the kernel would not take yet.
-//! - **Every connection has a deadline**: the protocol's, then one for the peer's FIN. When it is over,
-//!   the connection is driven once more, and closed only if that changes nothing: this process may
-//!   have been stopped while the peer's message arrived.
-//! - **Bounded work.** Events, accepts, expiries, the calls of a connection and the bytes that it moves
-//!   are all bounded in a turn. So a flood delays the others by its share of a turn, and any number of
-//!   floods by a turn.
-//! - **The counters balance.** Every connection that was accepted is open, or closed for one reason.
-//! - **Three circles of errors.** Starting up: one line and an exit code. Accepting: on to the next
-//!   connection, or a pause; only a broken listener is fatal. A peer: its connection ends.
+//!   buffer, and a heap buffer exists only for bytes that the kernel does not take yet.
+//! - **Every connection has a deadline**: the protocol's, then one for the peer's FIN. When it is
+//!   over, the connection is driven once more, and closed only if that changes nothing: this
+//!   process may have been stopped while the peer's message arrived.
+//! - **Bounded work.** Events, accepts, expiries, the calls of a connection and the bytes that it
+//!   moves are all bounded in a turn. So a flood delays the others by its share of a turn, and any
+//!   number of floods by one turn.
+//! - **The counters balance.** Every connection that was accepted is open, or closed for one
+//!   reason.
+//! - **Three circles of errors.** An error at the start ends the server, with one line and an exit
+//!   code. An error of accepting leads to the next connection or to a pause; only a broken listener
+//!   is fatal. An error of a peer ends its connection.
 //!
 //! # Example
 //!
-//! RFC 862 on it, the echo of everything. [`Protocol`] explains the calls.
+//! RFC 862 on it: everything is echoed. [`Protocol`] explains the calls.
 //!
 //! ```no_run
 #![doc = include_str!("../../tests/protocols/echo.rs")]
@@ -83,19 +86,20 @@ pub use rules::{Full, Rules};
 pub use stats::{Bytes, Stats};
 pub use system::{Event, System};
 
-/// Connections whose deadline is over that are closed in one turn; the rest follow in the next.
+/// The most connections whose deadline is over that are closed in one turn; the rest follow in the
+/// next.
 const EXPIRIES_PER_TURN: usize = 256;
 
-/// Bytes that the connections with an event share in one turn, each way and equally. Without shares the
-/// first could use everything, register again and be first in the next turn, too; the last would never
-/// have any. A connection that has some of its share left makes one more call, and a call moves at most
-/// the scratch buffer or [`SLICE`].
+/// The bytes that the connections with an event share in one turn, each way and equally. Without
+/// shares the first connection could use everything, register again and be first in the next turn,
+/// too; the last would never get any. A connection that has some of its share left makes one more
+/// call, and a call moves at most the scratch buffer or [`SLICE`].
 const BYTES_PER_TURN: usize = 1 << 20;
 
 /// The kind of the lingering close's deadline. The protocol's kinds follow it.
 const LINGER: usize = 0;
 
-/// The state of a server of one protocol, less what polls.
+/// The state of a server of one protocol, without the poll.
 pub struct Reactor<S: System, P: Protocol> {
     /// What it decides over.
     pub system: S,
@@ -105,16 +109,16 @@ pub struct Reactor<S: System, P: Protocol> {
     slab: Slab<Entry<S, P>>,
     listeners: usize,
     listening: usize,
-    /// The listener that is re-armed first: it gets the room if fewer connections fit than wait.
+    /// The listener that is re-armed first. It gets the room if fewer connections fit than wait.
     next_listener: usize,
     rules: Rules,
     gate: Gate,
     throttle: Throttle,
     deadlines: Deadlines,
     stats: Stats,
-    /// When to look whether a queue overflows.
+    /// When to check whether a queue overflows.
     watch_at: Option<Moment>,
-    /// When the stats are to be logged.
+    /// When to log the stats.
     report_at: Option<Moment>,
     shutdown: Option<Shutdown>,
 }
@@ -124,7 +128,7 @@ enum Entry<S: System, P> {
     Connection(Connection<S::Stream, P>, Timer),
 }
 
-/// The shape of a slab's own slot, whose type is private.
+/// The shape of a slab's slot, whose own type is private.
 #[allow(dead_code, reason = "only its size is of interest")]
 enum Slot<S: System, P> {
     Vacant(usize),
@@ -135,9 +139,9 @@ impl<S: System, P: Protocol> Reactor<S, P> {
     /// What an idle connection takes, in bytes.
     pub const ENTRY_BYTES: usize = size_of::<Slot<S, P>>();
 
-    /// A reactor with these listeners, whose keys are their places. The whole table is made now,
-    /// because a table that grows stalls everybody while it is copied. Pages that nobody has touched
-    /// cost nothing. The system reports the listeners from here on.
+    /// Makes a reactor with these listeners, whose keys are their places. It allocates the whole
+    /// table now, because a table that grows stalls everybody while it is copied. Pages that
+    /// nothing has touched cost nothing. The system reports the listeners from here on.
     #[must_use]
     pub fn new(system: S, listeners: Vec<S::Listener>, shared: P::Shared, rules: Rules) -> Self {
         const { assert!(P::ENDS.len() <= MAX_ENDS, "more ENDS than MAX_ENDS") };
@@ -157,7 +161,7 @@ impl<S: System, P: Protocol> Reactor<S, P> {
         Self {
             system,
             common: Common {
-                // An empty buffer would make every receive look like a FIN.
+                // With an empty buffer every receive would look like a FIN.
                 scratch: vec![0; P::most_received(&shared).max(1)].into(),
                 lingers: !rules.linger.is_zero(),
                 bytes: Bytes::default(),
@@ -189,7 +193,7 @@ impl<S: System, P: Protocol> Reactor<S, P> {
         self.slab.len() - self.listening
     }
 
-    /// What became of the connections so far.
+    /// What has become of the connections so far.
     #[must_use]
     pub fn stats(&self) -> &Stats {
         &self.stats
@@ -208,7 +212,7 @@ impl<S: System, P: Protocol> Reactor<S, P> {
         &mut self.common.shared
     }
 
-    /// Leaves so many descriptors to others. Connections that are open stay.
+    /// Leaves so many descriptors to others. Connections that are open stay open.
     pub(crate) fn reduce_capacity(&mut self, by: usize) {
         self.rules.capacity = self.rules.capacity.saturating_sub(by).max(1);
         self.stats.capacity = self.rules.capacity as u64;
@@ -232,15 +236,15 @@ impl<S: System, P: Protocol> Reactor<S, P> {
         alarms.into_iter().flatten().min()
     }
 
-    /// One turn's work, bounded, so that the next turn is never far. Connections, then deadlines, then
-    /// newcomers.
+    /// Does one turn's work, which is bounded, so that the next turn is never far away: first the
+    /// connections, then the deadlines, then new connections.
     ///
-    /// Accepting comes last: a key that became free in this turn is handed out again only when no
-    /// event of this batch is left that could mean its former owner. So an event's key is either
-    /// its connection's or vacant, and needs no generation counter.
+    /// Accepting comes last. So a key that became free in this turn is used again only when no
+    /// event of this batch is left that could mean its former owner. An event's key is either its
+    /// connection's or vacant, and needs no generation counter.
     ///
     /// # Errors
-    /// A listener is no listener any more. Nothing that a peer does and no shortage is one.
+    /// A listener does not listen any more. No peer and no shortage causes an error.
     pub fn handle(
         &mut self,
         events: impl Iterator<Item = Event> + Clone,
@@ -270,8 +274,8 @@ impl<S: System, P: Protocol> Reactor<S, P> {
         Ok(())
     }
 
-    /// Drives the connection with this key, if there is one: it may have been closed earlier in this
-    /// batch.
+    /// Drives the connection with this key, if there is one. An earlier event of this batch may
+    /// have closed it.
     fn drive(&mut self, key: usize, readiness: Readiness, now: Moment) {
         let Some(Entry::Connection(connection, _)) = self.slab.get_mut(key) else {
             return;
@@ -296,23 +300,23 @@ impl<S: System, P: Protocol> Reactor<S, P> {
             self.deadlines.set(&mut self.slab, kind, key, now);
         }
         if let Err(e) = polled {
-            // ENOSPC (fs.epoll.max_user_watches) or ENOMEM. This one is lost.
+            // ENOSPC (fs.epoll.max_user_watches) or ENOMEM. This connection is lost.
             let why = format!("cannot poll a connection: {e}");
             self.close(key, &Reason::Failed(e), now);
             if is_new {
-                // Accepting pauses, so that the connections behind it wait in the queue and are not lost
-                // as well.
+                // Accepting pauses, so that the connections after it wait in the queue and are not
+                // lost as well.
                 self.pause(&why, now);
             }
         }
     }
 
-    /// Closes the connections whose deadline is over, a bounded number of them: what is left is still
-    /// due, so the next turn does not sleep.
+    /// Closes a bounded number of connections whose deadline is over. The rest are still due, so
+    /// the next turn does not sleep.
     ///
-    /// What has come from the peer may not have been reported yet: this process may have been stopped
+    /// What the peer has sent may not have been reported yet: this process may have been stopped
     /// for as long as the deadline, and more connections may be ready than one batch has events. So
-    /// each is driven once more, and closed only if it is still due for the same reason.
+    /// each connection is driven once more, and closed only if it is still due for the same reason.
     fn expire(&mut self, now: Moment) {
         let Bytes { received, sent } = self.common.bytes;
         for _ in 0..EXPIRIES_PER_TURN {
@@ -335,8 +339,8 @@ impl<S: System, P: Protocol> Reactor<S, P> {
         }
     }
 
-    /// The kind of a connection's deadline. A protocol that asks for one which it does not have gets its
-    /// last: without any, a silent peer would stay for ever.
+    /// The kind of a connection's deadline. A protocol that asks for a kind which it does not have
+    /// gets its last one. Without any deadline a silent peer would stay for ever.
     fn kind(&self, due: Due) -> usize {
         match due {
             Due::Linger => LINGER,
@@ -347,8 +351,8 @@ impl<S: System, P: Protocol> Reactor<S, P> {
         }
     }
 
-    /// The only place where a connection leaves the slab. Dropping the stream closes it, and with its
-    /// last descriptor the kernel forgets the registration: nobody else has a duplicate.
+    /// The only place where a connection leaves the slab. Dropping the stream closes it. The kernel
+    /// forgets the registration with the last descriptor, and there is no other.
     fn close(&mut self, key: usize, reason: &Reason, now: Moment) {
         debug!("connection {key} {}", reason.in_words(P::ENDS));
         self.deadlines.cancel(&mut self.slab, key);
@@ -365,7 +369,7 @@ fn next_report(now: Moment, rules: &Rules) -> Option<Moment> {
     (!rules.stats.is_zero()).then(|| now.after(rules.stats))
 }
 
-/// Not a method: it borrows the slab and leaves the system to be used beside it.
+/// A function rather than a method: it borrows the slab and leaves the system to be used beside it.
 fn listener<S: System, P>(slab: &Slab<Entry<S, P>>, key: usize) -> Option<&S::Listener> {
     match slab.get(key)? {
         Entry::Listener(listener) => Some(listener),

@@ -1,5 +1,5 @@
-//! What each protocol promises, told from the outside: what its peers send, and what they are owed. The
-//! simulation and the enumeration of outcomes hold every protocol to it.
+//! What each protocol promises, seen from outside: what its peers send, and what they must receive.
+//! The simulation and the enumeration of outcomes check every protocol against it.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -17,7 +17,7 @@ pub(super) use protocols::daytime::{self, Daytime};
 pub(super) use protocols::echo::Echo;
 pub(super) use verse::Verse;
 
-/// splitmix64: small, and every seed is as good as the others.
+/// splitmix64: it is small, and every seed is as good as the others.
 pub(super) struct Random(pub(super) u64);
 
 impl Random {
@@ -41,24 +41,25 @@ impl Random {
     }
 }
 
-/// What has happened on the connection of one peer.
+/// What has happened on one peer's connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Past {
     /// Which peer it is.
     pub(super) id: usize,
-    /// How much the first receive brought, and all of them; less what was discarded.
+    /// How many bytes the first receive brought, and how many all of them; without what was
+    /// discarded.
     pub(super) first: usize,
     pub(super) received: usize,
     /// Whether a receive brought the peer's FIN.
     pub(super) fin: bool,
-    /// How much the kernel took.
+    /// How many bytes the kernel took.
     pub(super) sent: usize,
 }
 
 /// What the protocol must want next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Owes {
-    /// To send bytes that begin with this one.
+    /// To send bytes, of which this is the first.
     Byte(u8),
     Receive,
     Close(End),
@@ -76,7 +77,7 @@ pub(super) trait Model: Protocol<Shared: Send> + Send {
     /// Settings, the same for the same numbers.
     fn settings(random: &mut Random) -> Self::Shared;
 
-    /// The byte that peer `id` sends at this place: no other peer has the same sequence.
+    /// The byte that peer `id` sends at this place. No two peers have the same sequence.
     fn byte(id: usize, place: usize) -> u8 {
         let (id, place) = (id as u64, place as u64);
         (id.wrapping_mul(0x94d0_49bb_1331_11eb) ^ place.wrapping_mul(0x9e37_79b9_7f4a_7c15))
@@ -85,7 +86,7 @@ pub(super) trait Model: Protocol<Shared: Send> + Send {
 
     fn owes(shared: &Self::Shared, past: &Past) -> Owes;
 
-    /// Whether what comes while it sends is discarded.
+    /// Whether it discards what comes while it sends.
     fn streams(_: &Past) -> bool {
         false
     }
@@ -116,7 +117,7 @@ impl Wait {
 pub(super) enum Renewal {
     Nothing,
     Bytes,
-    /// That there is something to be sent, after it had waited for bytes.
+    /// Something is to be sent, after it had waited for bytes.
     Answer,
 }
 
@@ -146,14 +147,14 @@ impl Model for Hello {
     }
 }
 
-/// What scrapers send, to the byte at which they are answered.
+/// What scrapers send, up to the byte at which they are answered.
 const REQUESTS: [&[u8]; 3] = [
     b"GET /metrics HTTP/1.1\r\n\r\n",
     b"POST /metrics HTTP/1.1\r\n\r\n",
     b"\n\n\0",
 ];
 
-/// What they are answered: the tests of the protocol say that it is right.
+/// The answers. The tests of the protocol check that they are right.
 static ANSWERS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     let answer = |request: &&[u8]| {
         let mut page = Scrape::settings(&mut Random(0));
@@ -256,7 +257,7 @@ impl Model for Chargen {
     }
 }
 
-/// What is sent is what is owed. Of many bytes the first and the last will do.
+/// What is sent is what is owed. Of many bytes it compares the first and the last.
 pub(super) fn check_sent<M: Model>(shared: &M::Shared, past: &Past, bytes: &[u8]) {
     let last = bytes.len().saturating_sub(8).max(8);
     let places = (0..bytes.len().min(8)).chain(last..bytes.len());

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-/// What a reactor goes by, whatever its protocol.
+/// The rules of a reactor, whatever its protocol.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Rules {
-    /// As many connections as there may be at once, at least 1. There is room for them from the start.
+    /// The most connections at once, at least 1. There is room for them from the start.
     pub capacity: usize,
     /// What happens when there are more.
     pub full: Full,
@@ -37,9 +37,10 @@ impl Rules {
 pub enum Full {
     /// Newcomers wait in the listener's queue, until a connection is closed.
     NewcomersWait,
-    /// The oldest leaves: the one that has lingered longest, if there is one, and else the one that has
-    /// had the first kind of the protocol's deadlines for longest, then the second, and so on. So slow
-    /// peers cannot keep newcomers out. One connection more than the capacity is open meanwhile. A
-    /// connection without a deadline never leaves: if all are so, the newcomer does.
+    /// The oldest connection leaves: the one that has lingered longest, if one lingers; else the
+    /// one that has had the first kind of the protocol's deadlines for longest, then the second,
+    /// and so on. So slow peers cannot keep new ones out. Meanwhile one connection more than the
+    /// capacity is open. A connection without a deadline never leaves: if all are without, the new
+    /// one does.
     OldestLeaves,
 }

@@ -1,5 +1,5 @@
-//! A shutdown in its stages: the queues close, then they are empty, then the connections are done or
-//! the grace is over.
+//! A shutdown in its stages: the queues are closed, the queues are emptied, then the connections
+//! finish or the grace ends.
 
 use std::io;
 use std::time::Duration;
@@ -13,8 +13,8 @@ use super::deadlines::Moment;
 use super::{BYTES_PER_TURN, Entry, Event, Reactor, System, listener};
 use crate::protocol::Protocol;
 
-/// Peers that are accepted from one queue when the grace is over: what Linux lets a queue have by
-/// default, since 5.4 (listen(2)).
+/// The most peers accepted from one queue when the grace is over: the length that Linux gives a
+/// queue by default since 5.4 (listen(2)).
 const LONGEST_QUEUE: usize = 4096;
 
 /// When the stages are over.
@@ -22,15 +22,15 @@ const LONGEST_QUEUE: usize = 4096;
 pub(super) struct Shutdown {
     /// From here on a listener whose queue is empty is closed.
     queues_close: Moment,
-    /// From here on every listener is, because others may serve the peers in its queue.
+    /// From here on every listener is closed, because others may serve the peers in its queue.
     queues_left: Option<Moment>,
     /// From here on no connection is waited for.
     grace_ends: Moment,
 }
 
 impl<S: System, P: Protocol> Reactor<S, P> {
-    /// Begins to shut down: accepts the peers in the queues, lets no newcomer into them, and serves
-    /// the connections until they are done or the grace is over.
+    /// Begins to shut down: accepts the peers in the queues, keeps new ones out, and serves the
+    /// connections until they are done or the grace is over.
     pub fn shut_down(&mut self, now: Moment) {
         if self.shutdown.is_some() {
             return;
@@ -41,8 +41,8 @@ impl<S: System, P: Protocol> Reactor<S, P> {
             if let Some(listener) = listener(&self.slab, key) {
                 match self.system.close_queue(listener) {
                     Ok(Some(handshakes)) => wait = wait.max(handshakes),
-                    // No other process may be there to serve these peers. This one accepts them for the
-                    // first half of the grace, and serves them in the second.
+                    // There may be no other process to serve these peers. This one accepts them for
+                    // the first half of the grace, and serves them in the second.
                     Ok(None) => queues_left = Some(now.after(self.rules.grace / 2)),
                     Err(e) => warn!("cannot close the queue of {listener}: {e}"),
                 }
@@ -71,7 +71,7 @@ impl<S: System, P: Protocol> Reactor<S, P> {
         let shutdown = self.shutdown.filter(|_| !self.is_shut_down())?;
         let listens = self.listening > 0;
         let alarms = [
-            // No edge tells that a queue is empty.
+            // No edge reports that a queue is empty.
             Some(shutdown.queues_close).filter(|_| listens && self.gate.is_open()),
             shutdown.queues_left.filter(|_| listens),
             Some(shutdown.grace_ends),
@@ -79,7 +79,8 @@ impl<S: System, P: Protocol> Reactor<S, P> {
         alarms.into_iter().flatten().min()
     }
 
-    /// Accepts what is left in the queues, once they are closed. Returns whether it is time for that.
+    /// Accepts what is left in the queues once they are closed. Returns whether it is time for
+    /// that.
     pub(super) fn empty_queues(&mut self, now: Moment) -> io::Result<bool> {
         let Some(shutdown) = self.shutdown else {
             return Ok(false);
@@ -100,18 +101,20 @@ impl<S: System, P: Protocol> Reactor<S, P> {
         Ok(true)
     }
 
-    /// The listener's queue is empty. If nobody can join it any more, it has done its work.
+    /// The listener's queue is empty. If nobody can join it any more, the listener has done its
+    /// work.
     pub(super) fn handle_drained(&mut self, key: usize, now: Moment) {
         if self.shutdown.is_some_and(|s| s.queues_close <= now) {
             self.close_listener(key);
         }
     }
 
-    /// The grace is over: closes everything in one turn. No connection is left that this could delay.
+    /// The grace is over: closes everything in one turn. No connection is left that this could
+    /// delay.
     ///
-    /// This process may have been stopped for as long as the grace, and what has come meanwhile may not
-    /// have been reported. So the peers in the queues are accepted, too, and each connection is driven
-    /// once more before it is closed.
+    /// This process may have been stopped for as long as the grace, and what has come meanwhile may
+    /// not have been reported. So the peers in the queues are accepted, too, and each connection is
+    /// driven once more before it is closed.
     fn cut(&mut self, now: Moment) -> io::Result<()> {
         self.close_connections(now);
         for key in 0..self.listeners {
@@ -144,7 +147,7 @@ impl<S: System, P: Protocol> Reactor<S, P> {
         }
     }
 
-    /// Peers that are still in its queue are reset by that, unless others have the queue, too.
+    /// This resets the peers that are still in its queue, unless others share the queue.
     fn close_listener(&mut self, key: usize) {
         if let Some(listener) = listener(&self.slab, key) {
             self.system.forget(listener);

@@ -6,42 +6,43 @@ pub use super::calls::Bytes;
 use super::calls::Reason;
 use crate::protocol::{End, MAX_ENDS};
 
-/// Counts since the server was bound. They balance: every connection that was accepted is open or
+/// Counts since the server was bound. They balance: every connection that was accepted is open, or
 /// closed for one reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
     /// Connections taken from a listener.
     pub accepted: u64,
-    /// How many ended in each of the protocol's own ways, and what these are called.
+    /// How many ended in each of the protocol's own ways, with the names of these.
     ends: [u64; MAX_ENDS],
     names: &'static [&'static str],
     /// Closed because the peer's FIN came while the protocol waited for bytes.
     pub left_early: u64,
-    /// Ended by the peer's reset, or because it was gone when something was sent.
+    /// Ended by the peer's reset, or because the peer had gone when something was sent.
     pub reset: u64,
     /// Ended by another error of the socket, or because the poll had no room for it.
     pub failed: u64,
     /// Closed because a deadline of the protocol was over.
     pub timed_out: u64,
-    /// Closed after the protocol had ended, because the peer's FIN had not come by
-    /// [`Rules::linger`](super::Rules::linger), or by the end of a shutdown's grace.
+    /// Closed after the protocol had ended, because the peer's FIN did not come within
+    /// [`Rules::linger`](super::Rules::linger), or before the end of a shutdown's grace.
     pub lingering_cut: u64,
     /// Closed before the protocol had ended, because the server shut down and
     /// [`Rules::grace`](super::Rules::grace) was over.
     pub shut_down: u64,
     /// Closed because there were too many, where the [oldest leaves](super::Full::OldestLeaves).
     pub made_room: u64,
-    /// Failures of accept4(2), of one connection or of the whole system; no connection came of them.
+    /// Failures of accept4(2), of one connection or of the whole system. No connection came of
+    /// them.
     pub accept_errors: u64,
-    /// How often accepting paused, for want of a resource.
+    /// How often accepting paused because a resource was used up.
     pub pauses: u64,
-    /// What peers sent and were sent.
+    /// Bytes received from peers and sent to them.
     pub bytes: Bytes,
-    /// Bytes on the heap that peers have not taken yet, at present; no count. What the kernel keeps for
-    /// them in its socket buffers is not in it.
+    /// Bytes on the heap that peers have not taken yet, at present. This is no count, and leaves
+    /// out what the kernel keeps in its socket buffers.
     pub kept: u64,
-    /// As many connections as there may be at once; no count.
+    /// The most connections at once. This is no count.
     pub capacity: u64,
 }
 
@@ -60,8 +61,8 @@ impl Stats {
         self.accepted.saturating_sub(closed)
     }
 
-    /// How many were closed, by reason: the protocol's own ends first. A connection makes room only
-    /// under a rule that few servers have, so that reason is there only once it is counted.
+    /// How many were closed, by reason; the protocol's own ends come first. A connection makes room
+    /// only under a rule that few servers have, so this reason is missing until it is counted.
     pub fn closed(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
         let ends = self.names.iter().copied().zip(self.ends);
         let others = [
@@ -84,7 +85,7 @@ impl Stats {
 
     pub(super) fn count_closed(&mut self, reason: &Reason) {
         let count = match reason {
-            // One without a name is not in the sum either.
+            // An end without a name is not in the sum either.
             Reason::Ended(end) if usize::from(end.0) < self.names.len() => {
                 &mut self.ends[usize::from(end.0)]
             }
@@ -100,8 +101,8 @@ impl Stats {
     }
 }
 
-/// One line, an equation that a script can check:
-/// `accepted 7 = open 1 + echoed 5 + left early 1 + ...; accept errors 0, pauses 0`.
+/// One line, an equation that a script can check: `accepted 7 = open 1 + echoed 5 + left early 1 +
+/// ...; accept errors 0, pauses 0`.
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "accepted {} = open {}", self.accepted, self.open())?;

@@ -11,8 +11,9 @@ use mio::{Events, Interest, Poll, Token};
 use super::stdio::{Stopped, Stream, one_line};
 use crate::Server;
 
-/// Lines for stdout, none of which is lost if somebody reads them. A pipe has room for 64 KiB, so what
-/// it does not take at once is kept, and the server serves meanwhile: perhaps nobody reads.
+/// Lines for stdout. A reader that reads gets every line. A pipe has room for 64 KiB, so the lines
+/// that it does not take at once are kept, and the server serves meanwhile, because perhaps nobody
+/// reads.
 pub(super) struct Announcement {
     stdout: Stream,
     text: String,
@@ -36,7 +37,8 @@ impl Announcement {
         announcement
     }
 
-    /// Line by line, so that none has a line of the log within, where both go into one pipe.
+    /// It writes line by line, so that no line of the log lands within one if both go into one
+    /// pipe.
     fn go_on(&mut self) {
         while let Some(line) = self.text[self.written..].split_inclusive('\n').next() {
             match self.stdout.write(line.as_bytes()) {
@@ -54,7 +56,7 @@ impl Announcement {
         self.written == self.text.len()
     }
 
-    /// Serves until stdout has all lines, or the server has shut down.
+    /// Serves until stdout has taken all lines, or until the server has shut down.
     ///
     /// # Errors
     /// As [`Server::turn`].
@@ -85,7 +87,7 @@ impl Announcement {
         Ok(())
     }
 
-    /// What tells when the server has something to do, and when stdout has room.
+    /// What reports that the server has something to do, and that stdout has room.
     fn poll(&self, server: &Server) -> io::Result<Poll> {
         let poll = Poll::new()?;
         let registry = poll.registry();

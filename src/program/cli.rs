@@ -24,9 +24,9 @@ pub use super::values::unescape;
 pub struct Arguments {
     /// The server's settings.
     pub config: Config,
-    /// The protocol's.
+    /// The protocol's settings.
     pub hello: Settings,
-    /// How much to log; `None` leaves that to `RUST_LOG`.
+    /// How much to log. `None` leaves that to `RUST_LOG`.
     pub log_level: Option<LevelFilter>,
     /// How a log line looks.
     pub log_format: LogFormat,
@@ -72,11 +72,11 @@ pub fn parse(
     })
 }
 
-/// Not clap's business: it holds several addresses, with commas between. On the command line a
-/// comma is a part of the address, as the path of a Unix socket may have one.
+/// clap does not read this variable, because it holds several addresses with commas between them.
+/// On the command line a comma is part of the address, as in the path of a Unix socket.
 const LISTEN_VARIABLE: &str = "HELLO_ECHO_LISTEN";
 
-/// The table of options, for whoever parses or documents them.
+/// The table of options, for the parser and for the documentation.
 #[must_use]
 pub fn command() -> Command {
     Command::new("hello-echo")
@@ -256,7 +256,7 @@ fn setting(
         .help(format!("{help}\n[{variable}, default {default}]"))
 }
 
-/// Flag before environment before default.
+/// A flag comes before the environment, and the environment before the default.
 fn listen(
     matches: &mut ArgMatches,
     variable: Option<OsString>,
@@ -285,7 +285,7 @@ fn config(matches: &mut ArgMatches, listen: Vec<Address>) -> Config {
         listen,
         ..Config::default()
     };
-    // Every one of these but one is there: each has a default.
+    // All of these but one are always there, because each has a default.
     if let Some(backlog) = matches.remove_one("backlog") {
         config.backlog = backlog;
     }
@@ -339,7 +339,7 @@ fn metrics(text: &str) -> Result<Option<Address>, ParseAddressError> {
     }
 }
 
-/// A duration that is zero or long enough to be repeated.
+/// A duration that is zero, or long enough to be repeated.
 fn interval(text: &str) -> Result<Duration, String> {
     let interval = duration(text)?;
     if !interval.is_zero() && interval < SHORTEST_STATS {

@@ -1,10 +1,11 @@
-//! Text that others chose (an argument, a path, the name of a host) on its way to a terminal or a log.
+//! Text that others chose (an argument, a path, the name of a host) on its way to a terminal or a
+//! log.
 //!
-//! Such text can hold characters that move the cursor, end a line or reverse the reading order, and so
-//! make a line say what the program did not say. They are shown as escapes.
+//! Such text can hold characters that move the cursor, end a line or reverse the reading order.
+//! They could make a line say what the program did not say. So they are shown as escapes.
 
-/// Whether a character acts on the text around it and has no look of its own: Unicode's categories Cc
-/// (control), Cf (format, which has the bidirectional marks), Zl and Zp (separators of lines and of
+/// Whether a character acts on the text around it and is invisible itself: Unicode's categories Cc
+/// (control), Cf (format, with the bidirectional marks), Zl and Zp (separators of lines and of
 /// paragraphs), as of Unicode 16.
 #[must_use]
 pub fn is_hidden(character: char) -> bool {
@@ -49,8 +50,8 @@ pub fn escape(text: &str) -> String {
     shown
 }
 
-/// The same for a JSON text in one line, whose strings keep their values: `\u202e`. JSON itself lets
-/// every character above U+001F stand as it is.
+/// The same for a JSON text in one line, whose strings keep their values: `\u202e`. JSON itself
+/// allows every character above U+001F.
 #[cfg(any(feature = "json", feature = "load"))]
 #[must_use]
 pub fn escape_json(json: &str) -> String {

@@ -1,4 +1,5 @@
-//! Where log lines go: stderr, so that stdout stays one line per listener. And what they look like.
+//! Where log lines go (stderr, so that stdout stays one line per listener), and what they look
+//! like.
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -13,10 +14,11 @@ use super::cli::LogFormat;
 use super::escape::escape_json;
 use super::stdio::Lines;
 
-/// Sets the logger up, once. Without a `level`, `RUST_LOG` decides; without that, info does.
+/// Sets the logger up, once. Without a `level`, `RUST_LOG` decides; without that, the level is
+/// info.
 ///
 /// # Errors
-/// In words: `RUST_LOG` is no filter.
+/// In words: `RUST_LOG` is not a filter.
 pub(crate) fn start(level: Option<LevelFilter>, format: LogFormat) -> Result<(), String> {
     let mut builder = Builder::new();
     let filters = match level {
@@ -28,7 +30,7 @@ pub(crate) fn start(level: Option<LevelFilter>, format: LogFormat) -> Result<(),
         None => builder.filter_level(level.unwrap_or(LevelFilter::Info)),
     };
     match format {
-        // As env_logger does it, which takes another crate for the time.
+        // As env_logger does it with one more crate, for the time.
         LogFormat::Text => builder.format(|line, record| {
             let time = humantime::format_rfc3339_seconds(now());
             let (level, target) = (record.level(), record.target());
@@ -51,12 +53,12 @@ pub(crate) fn start(level: Option<LevelFilter>, format: LogFormat) -> Result<(),
     Ok(())
 }
 
-/// The filters that `RUST_LOG` has, if it has any: a comma alone is as good as nothing. env_logger itself
-/// would print a complaint and go on without the part that is wrong, or take any text for a module that
-/// nothing is logged from.
+/// The filters of `RUST_LOG`, if it has any; a comma alone has none. env_logger itself would print
+/// a complaint and go on without the part that is wrong, or take any text for a module that nothing
+/// is logged from.
 ///
 /// # Errors
-/// In words: it is no filter.
+/// In words: it is not a filter.
 fn filters(variable: Option<OsString>) -> Result<Option<String>, String> {
     let variable = variable.unwrap_or_default();
     let wrong = |why: &dyn Display| {
@@ -81,7 +83,8 @@ fn filters(variable: Option<OsString>) -> Result<Option<String>, String> {
     Ok(Some(filters.to_owned()))
 }
 
-/// Says in one line why the server is not there. Not through the log: -q must not hide it.
+/// Says in one line why the server does not run. It does not use the log, because -q must not hide
+/// it.
 pub(crate) fn fail(format: LogFormat, why: &str) {
     let line = match format {
         LogFormat::Text => format!("{NAME}: {why}\n"),
@@ -97,15 +100,15 @@ fn now() -> SystemTime {
     SystemTime::now()
 }
 
-/// The longest message of an object, in units of UTF-16, which take six bytes each if they are escaped:
-/// [`Lines`] would cut what is longer than `PIPE_BUF`, and leave no object.
+/// The longest message of an object, in units of UTF-16, each of which takes six bytes if it is
+/// escaped. [`Lines`] would cut a line that is longer than `PIPE_BUF`, and leave no object.
 #[cfg(feature = "json")]
 const LONGEST: usize = 600;
 
 /// One line of JSON.
 #[cfg(feature = "json")]
 fn object(level: &str, target: &str, message: &str) -> String {
-    // A setting of any length may be quoted in it.
+    // It may quote a setting of any length.
     let mut units = 0;
     let fits = |character: &char| {
         units += character.len_utf16();

@@ -44,7 +44,7 @@ fn serve(arguments: &cli::Arguments) -> io::Result<()> {
     let addresses = server.local_addrs().into_iter();
     let mut announcement =
         Announcement::begin(addresses.map(|address| format!("listening on {address}")));
-    // Clients can connect: a manager that cannot be told is no reason to leave them.
+    // Clients can connect. A manager that cannot be told is no reason to leave them.
     if let Err(e) = server.notify_manager() {
         log::warn!("{e}");
     }

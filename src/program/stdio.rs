@@ -1,9 +1,9 @@
 //! stdout and stderr as a server needs them: writing never blocks, never fails and never panics.
 //!
-//! A log whose reader has stopped reading would stop the server in write(2) as soon as the pipe, or
-//! the terminal, is full. `O_NONBLOCK` belongs to the open file, which others share: so a pipe or a
-//! terminal is opened anew, which makes an open file of our own. What cannot be opened, such as a
-//! socket, is asked before each line whether it has room. A line without room is dropped and counted.
+//! A log that nobody reads would stop the server in write(2) as soon as the pipe, or the terminal,
+//! is full. `O_NONBLOCK` belongs to the open file, which others share. So a pipe or a terminal is
+//! opened again, which makes an open file of our own. What cannot be opened, such as a socket, is
+//! asked before each line whether it has room. A line without room is dropped and counted.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
@@ -23,14 +23,14 @@ use crate::server::system;
 /// One of the standard streams, line by line. Lines without room are dropped.
 pub(crate) struct Lines {
     stream: Stream,
-    /// Since the last line that was written; counted if it is to be said.
+    /// How many lines were dropped since the last one that was written, if that is to be said.
     dropped: u64,
-    /// Whether the last line that was begun has no end: a disk is full, and later it is not.
+    /// Whether the last line has no end, because a disk was full for a while.
     is_torn: bool,
     told: Option<Told>,
 }
 
-/// The line that tells how many were dropped.
+/// The line that says how many were dropped.
 type Told = Box<dyn Fn(u64) -> String + Send>;
 
 impl Lines {
@@ -43,7 +43,7 @@ impl Lines {
         }
     }
 
-    /// The same for a log, which tells how many of its lines were dropped.
+    /// The same for a log, which says how many of its lines were dropped.
     pub(crate) fn log(
         stream: impl Write + AsRawFd + IsTerminal + Send + 'static,
         told: Told,
@@ -54,7 +54,7 @@ impl Lines {
         }
     }
 
-    /// Writes as far as there is room, and notes what it leaves behind.
+    /// Writes as far as there is room, and notes the rest.
     fn put(&mut self, lines: &[u8]) -> bool {
         let written = self.stream.write(lines);
         if !matches!(written, Err(Stopped { written: 0, .. })) {
@@ -65,7 +65,7 @@ impl Lines {
 }
 
 impl Write for Lines {
-    /// Takes a whole line, whatever becomes of it.
+    /// Takes a whole line, whether or not it can be written.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let dropped = match &self.told {
             Some(told) if self.dropped > 0 => told(self.dropped),
@@ -92,7 +92,7 @@ impl Write for Lines {
 pub(crate) struct Stream {
     stream: Box<dyn Write + Send>,
     fd: RawFd,
-    /// `None` for what has to be asked nothing: a file of our own, and what always has room.
+    /// `None` if it need not be asked: a file of our own, and what always has room.
     watch: Option<Watch>,
 }
 
@@ -100,7 +100,7 @@ pub(crate) struct Stream {
 pub(crate) struct Stopped {
     /// How many bytes it has taken.
     pub(crate) written: usize,
-    /// Whether it only wants room, and is [writable](Stream::as_raw_fd) when it has some.
+    /// Whether it only lacks room, and becomes [writable](Stream::as_raw_fd) when it has some.
     pub(crate) is_full: bool,
 }
 
@@ -149,10 +149,11 @@ impl AsRawFd for Stream {
 }
 
 /// The pipe or the terminal that the stream is, non-blocking. Not a file: another open file would
-/// begin at its start, and it has room in any case.
+/// begin at its start, and a file has room in any case.
 ///
 /// # Errors
-/// It is something else, or cannot be opened anew: a terminal of another user, say, or there is no /proc.
+/// It is something else, or cannot be opened again: a terminal of another user, for example, or
+/// there is no /proc.
 fn open_anew(stream: &(impl AsRawFd + IsTerminal)) -> io::Result<File> {
     let Some(path) = system::open_anew_at(stream.as_raw_fd()) else {
         return Err(io::ErrorKind::Unsupported.into());
@@ -172,14 +173,14 @@ struct Watch {
     fd: RawFd,
     poll: Poll,
     events: Events,
-    /// How many bytes it takes if it has some: a pipe `PIPE_BUF`, a socket more. A terminal that has room
-    /// for one byte says so.
+    /// How many bytes it takes if it has room: a pipe `PIPE_BUF`, a socket more. A terminal that
+    /// has room for one byte says so.
     least: usize,
 }
 
 impl Watch {
     /// # Errors
-    /// It always has room, as a file and /dev/null have, and no poll takes it for that reason.
+    /// It always has room, as a file and /dev/null have; no poll accepts it for that reason.
     fn of(fd: RawFd, is_terminal: bool) -> io::Result<Self> {
         let poll = Poll::new()?;
         SourceFd(&fd).register(poll.registry(), Token(0), Interest::WRITABLE)?;
@@ -191,8 +192,8 @@ impl Watch {
         })
     }
 
-    /// How many bytes can be written; as if there were room if nobody knows. Registering again has
-    /// the kernel look at the stream anew.
+    /// How many bytes can be written. Without an answer it assumes that there is room. Registering
+    /// again makes the kernel check the stream again.
     fn ask(&mut self) -> usize {
         let asked = SourceFd(&self.fd)
             .reregister(self.poll.registry(), Token(0), Interest::WRITABLE)
@@ -204,8 +205,8 @@ impl Watch {
     }
 }
 
-/// One line of at most `longest` bytes, whatever settings are quoted in it: more than `PIPE_BUF` of
-/// them a pipe would not take at once, and a hidden character could make two lines of it.
+/// One line of at most `longest` bytes, whatever settings are quoted in it. A pipe would not take
+/// more than `PIPE_BUF` at once, and a hidden character could make two lines of it.
 pub(super) fn one_line(text: &[u8], longest: usize) -> String {
     let text = String::from_utf8_lossy(text);
     let mut line = String::with_capacity(text.len());

@@ -7,17 +7,17 @@ use clap::{Arg, ArgMatches, Command};
 
 use super::escape::escape;
 
-/// Reads a command line, the program's name first, and the environment for what it leaves open. A
-/// variable that is set and empty is as good as unset.
+/// Reads a command line, the program's name first, and the environment for what it leaves open. An
+/// empty variable counts as unset.
 ///
 /// # Errors
-/// As those of clap. A wrong value is said to be that of the variable, if it comes from there, and
-/// [hidden](super::escape::is_hidden) characters are escaped.
+/// Those of clap. If a wrong value comes from a variable, the error names the variable.
+/// [Hidden](super::escape::is_hidden) characters are escaped.
 pub(crate) fn matches(table: Command, line: &[OsString]) -> clap::error::Result<ArgMatches> {
-    // Usage would show how the program was called in place of its name.
+    // Usage would otherwise show how the program was called in place of its name.
     let name = table.get_name().to_owned();
     let table = table.bin_name(name);
-    // The command line alone comes first, so that an error of both comes from a variable.
+    // The command line alone comes first. So an error of both comes from a variable.
     let alone = table.clone().mut_args(|arg| arg.env(None::<&str>));
     alone.try_get_matches_from(line).map_err(escaped)?;
     let both = table.mut_args(|arg| {
@@ -36,7 +36,7 @@ fn is_empty(arg: &Arg) -> bool {
     value.is_some_and(|value| value.is_empty())
 }
 
-/// The error of an option's value, as one of the option's variable.
+/// The error of an option's value, as an error of the option's variable.
 fn of_variable(mut table: Command, mut error: clap::Error) -> clap::Error {
     table.build();
     if let Some(ContextValue::String(option)) = error.get(ContextKind::InvalidArg) {

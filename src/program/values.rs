@@ -10,8 +10,8 @@ use clap::{Arg, Command};
 use super::escape::escape;
 use crate::protocol::hello::MAX_MESSAGE;
 
-/// A parser of an option's value. Where the value is not UTF-8 its error names the option, which the
-/// errors of clap's own parsers do not.
+/// A parser of an option's value. If the value is not UTF-8, its error names the option; the errors
+/// of clap's own parsers do not.
 #[derive(Clone)]
 pub(crate) struct Utf8<P>(pub(crate) P);
 
@@ -35,7 +35,7 @@ impl<P: TypedValueParser> TypedValueParser for Utf8<P> {
     }
 }
 
-/// What may follow the digits of a number, and what it multiplies them by.
+/// The suffixes of a number, and what they multiply it by.
 const UNITS: [(&str, u64); 7] = [
     ("Ki", 1 << 10),
     ("Mi", 1 << 20),
@@ -53,7 +53,7 @@ fn split_unit(text: &str) -> (&str, u64) {
     UNITS.iter().find_map(split).unwrap_or((text, 1))
 }
 
-/// Whether it is digits and nothing else. The parsers of std take a sign, too.
+/// Whether it is digits and nothing else. The parsers of std accept a sign, too.
 pub(crate) fn is_digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
@@ -101,7 +101,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     })
 }
 
-/// The bytes that `text` writes down with the escapes `\n \r \t \0 \\ \xHH`.
+/// The bytes that `text` describes with the escapes `\n \r \t \0 \\ \xHH`.
 ///
 /// # Errors
 /// In words: an escape that is not one of these, or more bytes than [`MAX_MESSAGE`].
@@ -125,7 +125,7 @@ pub fn unescape(text: &str) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// The byte that stands behind a backslash, and what stands behind that.
+/// The byte that an escape stands for, and the text after it.
 fn unescape_one(escape: &str) -> Option<(u8, &str)> {
     let (kind, behind) = escape.split_at_checked(1)?;
     match kind {
@@ -136,7 +136,7 @@ fn unescape_one(escape: &str) -> Option<(u8, &str)> {
         "\\" => Some((b'\\', behind)),
         "x" => {
             let (digits, behind) = behind.split_at_checked(2)?;
-            // from_str_radix would take a sign, too.
+            // from_str_radix would accept a sign, too.
             let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
             let byte = u8::from_str_radix(digits, 16).ok().filter(|_| is_hex)?;
             Some((byte, behind))

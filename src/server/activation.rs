@@ -1,5 +1,5 @@
-//! Sockets that a service manager passes in (sd_listen_fds(3)): it keeps them open while no server
-//! runs, so a restart loses nobody.
+//! Sockets that a service manager passes in (sd_listen_fds(3)). The manager keeps them open while
+//! no server runs, so a restart loses no client.
 
 use std::env;
 use std::io;
@@ -9,14 +9,15 @@ use socket2::Socket;
 
 use crate::error::invalid;
 
-/// Their number, from descriptor 3 on, and for which process they are.
+/// The variables that say how many there are, from descriptor 3 on, and for which process.
 const COUNT: &str = "LISTEN_FDS";
 const PROCESS: &str = "LISTEN_PID";
 
-/// The sockets that were passed to this process, which takes them once: the variables are gone then.
+/// The sockets that were passed to this process. It can take them only once, because the variables
+/// are removed.
 ///
 /// # Errors
-/// One line: a number that is none, or a descriptor that is no stream socket, TCP or Unix.
+/// One line: a variable is not a number, or a descriptor is not a stream socket, TCP or Unix.
 pub(crate) fn sockets() -> io::Result<Vec<Socket>> {
     let [Some(count), Some(process)] = [COUNT, PROCESS].map(env::var_os) else {
         return Ok(Vec::new());
@@ -27,7 +28,7 @@ pub(crate) fn sockets() -> io::Result<Vec<Socket>> {
     if process.to_str() != Some(&std::process::id().to_string()) {
         return Ok(Vec::new());
     }
-    // More than a process has descriptors would be taken for so much memory.
+    // A number larger than a process can have descriptors would reserve as much memory.
     let count = count.to_string_lossy();
     let checked = count.parse::<u16>();
     checked.map_err(|e| invalid(format!("{COUNT}={count}: {e}")))?;
@@ -46,7 +47,7 @@ pub(crate) fn sockets() -> io::Result<Vec<Socket>> {
         .collect()
 }
 
-/// What to call the `i`th of them in an error.
+/// The name of the `i`th of them in an error.
 pub(crate) fn name(i: usize) -> String {
     format!("descriptor {} of {COUNT}", 3 + i)
 }

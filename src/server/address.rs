@@ -1,4 +1,4 @@
-//! Addresses: as somebody writes them down, and as a listener got them.
+//! Addresses: as people write them, and as a listener has them.
 
 use std::fmt;
 use std::io;
@@ -31,8 +31,8 @@ pub enum Address {
         /// The port; 0 takes a free one.
         port: u16,
     },
-    /// A Unix stream socket at this path; or, if an `@` comes first, with the name that follows it, in
-    /// the abstract namespace. A file whose name begins with an `@` is `./@...`.
+    /// A Unix stream socket at this path. If an `@` comes first, the rest is a name in the abstract
+    /// namespace. A file whose name begins with an `@` is `./@...`.
     Unix(PathBuf),
 }
 
@@ -41,12 +41,12 @@ pub enum Address {
 pub enum LocalAddr {
     /// A TCP port.
     Tcp(SocketAddr),
-    /// A Unix stream socket at this path; in the abstract namespace, with an `@` before its name.
+    /// A Unix stream socket at this path. A name in the abstract namespace has an `@` before it.
     Unix(PathBuf),
 }
 
 impl LocalAddr {
-    /// `None` for an address that is neither TCP's nor Unix', or that nobody could connect to.
+    /// `None` for an address that is neither TCP nor Unix, or that nobody could connect to.
     pub(crate) fn of(address: &SockAddr) -> Option<Self> {
         let path = || Some(address.as_pathname()?.to_owned());
         let name = || {
@@ -60,7 +60,7 @@ impl LocalAddr {
     }
 }
 
-/// Where [`Address::Unix`] is, for the kernel.
+/// What [`Address::Unix`] is for the kernel.
 ///
 /// # Errors
 /// It is too long.
@@ -76,7 +76,7 @@ pub(crate) fn name(path: &Path) -> Option<&[u8]> {
     path.as_os_str().as_bytes().strip_prefix(b"@")
 }
 
-/// Why a text is no [`Address`], in words.
+/// Why a text is not an [`Address`], in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseAddressError(&'static str);
 
@@ -96,7 +96,7 @@ impl FromStr for Address {
         let (host, port) = text.rsplit_once(':').ok_or(ParseAddressError(
             "expected HOST:PORT, [V6]:PORT, unix:PATH or unix:@NAME",
         ))?;
-        // u16's own parser would take a sign, too.
+        // u16's own parser would accept a sign.
         let is_number = port.bytes().all(|digit| digit.is_ascii_digit());
         let port = port
             .parse()
@@ -115,7 +115,7 @@ fn parse_host(host: &str) -> Result<&str, ParseAddressError> {
         let address = bracketed
             .strip_suffix(']')
             .ok_or(ParseAddressError("the bracket of [V6]:PORT is not closed"))?;
-        // A zone (`fe80::1%eth0`) is for the resolver, which knows the interfaces.
+        // A zone (`fe80::1%eth0`) is left to the resolver, which knows the interfaces.
         let (numeric, _zone) = address.split_once('%').unwrap_or((address, ""));
         return match numeric.parse::<Ipv6Addr>() {
             Ok(_) => Ok(address),

@@ -1,4 +1,4 @@
-//! How a server comes to be: its addresses, its limits, its reactors.
+//! How a server is made: its addresses, its limits, its reactors.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -24,7 +24,8 @@ use crate::error::{explain, invalid};
 use crate::protocol::Protocol;
 use crate::reactor::{Full, Reactor, Rules};
 
-/// The number of the first reactor that is added. Below it are those of `P` and of the metrics.
+/// The number of the first reactor that is added. The numbers below it are those of `P` and of the
+/// metrics.
 const FIRST_GUEST: usize = 2;
 
 impl<P: Protocol> Server<P> {
@@ -41,14 +42,15 @@ impl<P: Protocol> Server<P> {
         Self::new(listeners, config, shared)
     }
 
-    /// Takes the sockets over that a service manager passes in (sd_listen_fds(3)), in place of
-    /// [`Config::listen`], [`Config::backlog`] and [`Config::reuse_port`], which are its business then.
-    /// `None` if there are none. They are left as they are, except that they become non-blocking. A [shutdown](Self::shut_down) leaves the peers in their queues to the
-    /// manager's next process. To be called before there is a second thread: the variables that tell
-    /// of the sockets are removed from the environment.
+    /// Takes over the sockets that a service manager passes in (sd_listen_fds(3)), in place of
+    /// [`Config::listen`], [`Config::backlog`] and [`Config::reuse_port`], which the manager
+    /// decides then. `None` if there are none. The sockets are left as they are, except that they
+    /// become non-blocking. A [shutdown](Self::shut_down) leaves the peers in their queues to the
+    /// manager's next process. Call this before there is a second thread: it removes the variables
+    /// that describe the sockets from the environment.
     ///
     /// # Errors
-    /// As [`bind`](Self::bind); or one of them is no listening stream socket, TCP or Unix.
+    /// As [`bind`](Self::bind); or one of them is not a listening stream socket, TCP or Unix.
     #[cfg(feature = "activation")]
     pub fn inherit(config: &Config, shared: P::Shared) -> io::Result<Option<Self>> {
         let sockets = activation::sockets()?;
@@ -62,13 +64,14 @@ impl<P: Protocol> Server<P> {
         Self::listen_on(named, config, shared).map(Some)
     }
 
-    /// Listens on sockets that somebody else has bound, in place of [`Config::listen`],
-    /// [`Config::backlog`] and [`Config::reuse_port`]. Others may have them, too, so they are left as they
-    /// are, except that they become non-blocking, and a [shutdown](Self::shut_down) leaves the peers that
-    /// join their queues from then on to those.
+    /// Listens on sockets that others have bound, in place of [`Config::listen`],
+    /// [`Config::backlog`] and [`Config::reuse_port`]. Other processes may share them. So the
+    /// sockets are left as they are, except that they become non-blocking, and a
+    /// [shutdown](Self::shut_down) leaves the peers that join their queues afterwards to the other
+    /// processes.
     ///
     /// # Errors
-    /// As [`bind`](Self::bind); or one of them is no listening stream socket, TCP or Unix.
+    /// As [`bind`](Self::bind); or one of them is not a listening stream socket, TCP or Unix.
     pub fn adopt(
         sockets: impl IntoIterator<Item = OwnedFd>,
         config: &Config,
@@ -134,10 +137,10 @@ impl<P: Protocol> Server<P> {
         })
     }
 
-    /// Serves another protocol as well, on the addresses of `config`, with rules of its own. Its
-    /// [`max_connections`](Config::max_connections) has to be given. Its connections use the descriptors
-    /// that `P` leaves over. If these are too few, `P` may hold fewer from here on. Returns where it
-    /// listens.
+    /// Serves another protocol as well, on the addresses of `config`, with its own rules. Its
+    /// [`max_connections`](Config::max_connections) must be given. Its connections use the
+    /// descriptors that `P` leaves over. If these are too few, `P` may hold fewer from here on.
+    /// Returns where it listens.
     ///
     /// # Errors
     /// As [`bind`](Self::bind).
@@ -181,7 +184,7 @@ impl<P: Protocol> Server<P> {
     }
 }
 
-/// Refuses what lies outside the limits of the settings.
+/// Refuses settings outside their limits.
 fn check<P: Protocol>(config: &Config, shared: &P::Shared) -> io::Result<()> {
     config
         .check()
@@ -204,7 +207,7 @@ fn rules(config: &Config, capacity: usize) -> Rules {
     }
 }
 
-/// What the kernel makes of the backlog, since listen(2) does not tell.
+/// How the kernel changes the backlog, because listen(2) does not say.
 fn report_backlog(asked: u32) {
     let effective = effective_backlog(asked);
     if effective < asked {

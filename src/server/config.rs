@@ -1,4 +1,4 @@
-//! What can be set, its defaults and its limits.
+//! The settings, their defaults and their limits.
 
 use std::time::Duration;
 
@@ -21,22 +21,21 @@ pub struct Config {
     /// clamps to since 5.4 (listen(2)).
     pub backlog: u32,
     /// Whether other processes of this user may listen on the same TCP ports at the same time
-    /// (`SO_REUSEPORT`, socket(7)); all of them must want it. The kernel deals the clients out by their
-    /// addresses. Default: no.
+    /// (`SO_REUSEPORT`, socket(7)); all of them must ask for it. The kernel deals the clients out
+    /// by their addresses. Default: no.
     pub reuse_port: bool,
-    /// How long to wait for the peer's FIN after our own. Traffic does not extend it. Zero closes at
-    /// once, as the course's sample does: a client that sends more than is read then risks a reset in
-    /// place of what was sent to it. Default: 2 s.
+    /// How long to wait for the peer's FIN after our own. Traffic does not extend it. Zero closes
+    /// at once, as the course's sample does: then a client that sends more than is read risks a
+    /// reset in place of its echo. Default: 2 s.
     pub linger: Duration,
-    /// How long a shutdown waits for the connections that are open; then they are closed. Zero does
-    /// not wait. Default: 10 s.
+    /// How long a shutdown waits for the connections that are open, before it closes them. Zero
+    /// does not wait. Default: 10 s.
     pub grace: Duration,
-    /// How many connections there may be at once, at least 1. Others wait in the backlog and are served
-    /// as these are closed. The system's limits may allow less. Default: `None`, as many as the limits
+    /// The most connections at once, at least 1. Others wait in the backlog and are served as these
+    /// are closed. The system's limits may allow less. Default: `None`, as many as the limits
     /// allow.
     pub max_connections: Option<u32>,
-    /// How often to log the [`Stats`](crate::Stats), not more often than every 10 ms. Default: zero,
-    /// never.
+    /// How often to log the [`Stats`](crate::Stats), at most every 10 ms. Default: zero, never.
     pub stats: Duration,
     /// Where to serve the metrics, the [`Stats`](crate::Stats) among them, as Prometheus reads them:
     /// `/metrics` over HTTP. Default: `None`, nowhere.
@@ -70,7 +69,7 @@ impl Config {
     /// Checks the limits that the fields document.
     ///
     /// # Errors
-    /// In words: which field lies outside its limits.
+    /// Names the field that lies outside its limits, in words.
     pub(crate) fn check(&self) -> Result<(), String> {
         let Self { backlog, stats, .. } = self;
         if self.listen.is_empty() {

@@ -1,4 +1,5 @@
-//! The reactors that share a server's poll: how each is made, and how it is used whatever its protocol.
+//! The reactors that share a server's poll: how each is made, and how the server uses it whatever
+//! its protocol.
 
 use std::io;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use crate::error::explain;
 use crate::protocol::Protocol;
 use crate::reactor::{Moment, Reactor, Rules, Stats};
 
-/// A reactor with these listeners, which the poll reports from here on.
+/// A reactor with these listeners. The poll reports them from here on.
 pub(super) fn reactor<P: Protocol>(
     registry: &Arc<Registry>,
     number: usize,

@@ -1,4 +1,4 @@
-//! A server's handle: from another thread, or from a signal handler.
+//! A server's handle, for another thread or a signal handler.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,8 +36,8 @@ struct Control {
     published: Published,
 }
 
-/// The stats of a server as they were when its last turn was over: in between nothing changes. And how
-/// many peers wait in its queues, where somebody asks for that.
+/// The stats of a server at the end of its last turn, because nothing changes in between; and how
+/// many peers wait in its queues, if somebody asks for that.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Published(Arc<Mutex<(Stats, u64)>>);
 
@@ -50,23 +50,23 @@ impl Handle {
         })))
     }
 
-    /// As [`Server::shut_down`](super::Server::shut_down). Returns at once: the server's next turn
-    /// begins to, and that is now if it sleeps. Only a flag is set and a descriptor written to, so a
-    /// signal handler may do it, too (signal-safety(7)).
+    /// As [`Server::shut_down`](super::Server::shut_down). Returns at once: the server begins to
+    /// shut down in its next turn, which is now if it sleeps. It only sets a flag and writes to a
+    /// descriptor, so a signal handler may call it (signal-safety(7)).
     pub fn shut_down(&self) {
         self.0.is_shut_down.store(true, Ordering::Release);
-        // The one failure that is left to an eventfd of ours is that it is full, which wakes as well.
+        // An eventfd of ours can fail only because it is full, and then it wakes the poll as well.
         let _ = self.0.waker.wake();
     }
 
-    /// What became of the connections by the end of the server's last turn. While the server sleeps,
-    /// that is now. Not for a signal handler: there is a lock.
+    /// What became of the connections by the end of the server's last turn. While the server
+    /// sleeps, that is now. Do not call it in a signal handler: it takes a lock.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.0.published.get().0
     }
 
-    /// Whether somebody has asked for the shutdown.
+    /// Whether somebody has asked for a shutdown.
     pub(super) fn wants_shutdown(&self) -> bool {
         self.0.is_shut_down.load(Ordering::Acquire)
     }
@@ -78,7 +78,7 @@ impl Published {
         published.clone()
     }
 
-    /// Skipped while no handle and no metrics page can read it.
+    /// Skipped while there is no handle and no metrics page to read it.
     pub(super) fn set(&self, stats: &Stats) {
         if Arc::strong_count(&self.0) > 1 {
             let mut published = self.0.lock().unwrap_or_else(PoisonError::into_inner);

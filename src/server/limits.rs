@@ -1,4 +1,4 @@
-//! What the system lets the server have: how many connections, and what binds.
+//! What the system allows the server: how many connections, and which limit binds.
 
 use std::fmt;
 use std::io;
@@ -7,23 +7,23 @@ use rlimit::Resource;
 
 use super::system::{self, DESCRIPTORS, WATCHES};
 
-/// Lets this process have as many descriptors, and so clients, as its hard limit allows: the soft
-/// one is 1024 in most shells, for the sake of programs that use select(2). Returns the new limit.
+/// Raises this process's soft limit of descriptors, and so of clients, to the hard limit. Most
+/// shells set the soft limit to 1024, for programs that use select(2). Returns the new limit.
 ///
 /// # Errors
-/// As setrlimit(2), or more descriptors are asked of the system than it can count.
+/// As setrlimit(2), or the limit is larger than the system can count.
 pub fn raise_descriptor_limit() -> io::Result<u64> {
     rlimit::increase_nofile_limit(u64::MAX)
 }
 
-/// The most that is reserved for, whatever the limits say: in Docker RLIMIT_NOFILE can be 2^30, and
-/// so many entries of 40 bytes would be 40 GB of addresses.
+/// The most entries that are reserved, whatever the limits say: in Docker RLIMIT_NOFILE can be
+/// 2^30, and so many entries of 40 bytes would be 40 GB of addresses.
 const CEILING: u64 = 1 << 22;
 
 /// Descriptors kept back for the server itself, at least.
 const OWN: u64 = 16;
 
-/// Descriptors kept back beyond those that are open when the server starts: for the signals, for
+/// Descriptors kept back beyond those that are open when the server starts: for signals, for
 /// stdout, and for what a library opens for a moment.
 const SPARE: u64 = 8;
 
@@ -31,7 +31,7 @@ const SPARE: u64 = 8;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Capacity {
     pub(crate) connections: usize,
-    /// What would have to be raised to hold more.
+    /// Which limit must be raised to hold more.
     pub(crate) binds: String,
     /// How many more the system allows than were asked for.
     pub(crate) spare: usize,
@@ -47,8 +47,8 @@ impl fmt::Display for Capacity {
 }
 
 impl Capacity {
-    /// What the system allows at present, less the descriptors that are `kept_back`, and no more than
-    /// was asked for. `entry` is what a connection takes in the table, in bytes.
+    /// What the system allows at present, without the descriptors that are `kept_back`, and no more
+    /// than was asked for. `entry` is the size of a connection's entry in the table, in bytes.
     ///
     /// # Errors
     /// As getrlimit(2).
@@ -85,10 +85,10 @@ impl Capacity {
     }
 }
 
-/// What binds if fewer connections were asked for than the system allows.
+/// The limit that binds if fewer connections were asked for than the system allows.
 const ASKED: &str = "--max-connections";
 
-/// What the system says of its limits.
+/// What the system says about its limits.
 struct Found {
     /// The limits of RLIMIT_NOFILE.
     soft: u64,
@@ -100,7 +100,7 @@ struct Found {
 }
 
 impl Found {
-    /// How many connections there may be for each reason, less the descriptors that are `kept_back`.
+    /// How many connections each limit allows, without the descriptors that are `kept_back`.
     fn limits(&self, asked: Option<u32>, kept_back: u64) -> Vec<(u64, String)> {
         let Self { soft, hard, .. } = self;
         let kind = if soft < hard { "soft" } else { "hard" };
@@ -112,7 +112,7 @@ impl Found {
             ),
         ];
         limits.extend(asked.map(|asked| (u64::from(asked), ASKED.to_owned())));
-        // Ours are among these, too, and those of other processes we do not know.
+        // Our own are among these, too. Those of other processes are not known.
         let watched = |most: u64| (most.saturating_sub(OWN + kept_back), WATCHES.to_owned());
         limits.extend(self.watches.map(watched));
         limits
@@ -121,17 +121,17 @@ impl Found {
 
 /// How many descriptors this process cannot give to clients.
 fn descriptors_of_our_own() -> u64 {
-    // The listing is one of them while it is read, and no more afterwards.
+    // The listing itself is one of them while it is read.
     let open =
         std::fs::read_dir(DESCRIPTORS).map_or(0, |fds| (fds.count() as u64).saturating_sub(1));
     (open + SPARE).max(OWN)
 }
 
-/// Bytes that the table must leave for all else.
+/// Bytes that the table must leave for everything else.
 const HEADROOM: usize = 1 << 20;
 
-/// Whether a table of so many entries can be had: a strict kernel (vm.overcommit_memory=2) or a
-/// limit (RLIMIT_AS) may say no, and a slab that hears no aborts the process.
+/// Whether a table of so many entries can be allocated. A strict kernel (vm.overcommit_memory=2) or
+/// a limit (RLIMIT_AS) may refuse it, and a slab that is refused memory aborts the process.
 pub(crate) fn fits(connections: usize, entry: usize) -> bool {
     let bytes = connections.checked_mul(entry);
     let bytes = bytes.and_then(|bytes| bytes.checked_add(HEADROOM));

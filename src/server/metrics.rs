@@ -1,8 +1,7 @@
-//! The metrics: the [`Stats`] as Prometheus reads them (text format 0.0.4), and the reactor that serves
-//! them.
+//! The metrics: the [`Stats`] in Prometheus' text format 0.0.4, and the reactor that serves them.
 //!
-//! Without a library for the text: those there are keep registries of counters of their own, and bring
-//! 14 crates or more. The page needs numbers, and labels without escapes.
+//! No library writes the text: the existing ones keep registries of counters of their own, and
+//! bring 14 crates or more. The page needs numbers, and labels without escapes.
 
 use std::io;
 use std::sync::Arc;
@@ -19,11 +18,11 @@ use super::listener::Listener;
 use crate::protocol::scrape::{PATH, Page, Scrape};
 use crate::reactor::{Full, Rules, Stats};
 
-/// Log lines that were dropped, because nobody read them or there was no room. The program that writes
-/// this process's log counts them here. They are a metric.
+/// Log lines that were dropped, because nobody read them or there was no room. The program that
+/// writes this process's log counts them here, for the metrics.
 pub static DROPPED_LOG_LINES: AtomicU64 = AtomicU64::new(0);
 
-/// Scrapes under way at once. A new one replaces the oldest, so a slow scraper cannot block the
+/// The most scrapes at once. A new one replaces the oldest, so a slow scraper cannot block the
 /// others.
 const SCRAPES: usize = 16;
 
@@ -58,7 +57,7 @@ pub(super) fn guest(
     Ok(Some(Box::new(reactor)))
 }
 
-/// The page, as it is sent.
+/// The page as it is sent.
 fn page(stats: &Stats, waiting: u64) -> String {
     let closed = stats.closed().map(|(reason, count)| {
         let reason = reason.replace(' ', "_");

@@ -1,4 +1,4 @@
-//! The server: reactors over real sockets, and the poll that tells them what is ready.
+//! The server: reactors over real sockets, and the poll that reports what is ready.
 
 #[cfg(feature = "activation")]
 mod activation;
@@ -39,20 +39,20 @@ use sockets::Sockets;
 
 pub use handle::Handle;
 
-/// Events taken from one poll. More wait in the kernel for the next, in order.
+/// The most events taken from one poll. Others wait in the kernel, in order, for the next.
 const EVENTS_PER_TURN: usize = 256;
 
-/// The memory rule: what an idle client of hello takes of the table, in bytes.
+/// The limit of memory: an idle client of hello takes so many bytes of the table.
 const _: () = assert!(
     Reactor::<Sockets, Hello>::ENTRY_BYTES <= 40,
     "an idle client costs more than 40 bytes"
 );
 
-/// A server of the protocol `P`, bound and listening. Nothing happens until it is [run](Self::run) or
-/// [turned](Self::turn).
+/// A server of the protocol `P`, bound and listening. Nothing happens until it is [run](Self::run)
+/// or [turned](Self::turn).
 ///
-/// To have it in a loop of one's own (epoll, tokio's `AsyncFd`, GLib), poll its descriptor, which is
-/// readable when there is something to do, and [turn](Self::turn) it then, or when its
+/// To nest it in another loop (epoll, tokio's `AsyncFd`, GLib), poll its descriptor, which is
+/// readable when there is something to do. [Turn](Self::turn) the server then, and when its
 /// [alarm](Self::alarm) is over. Edges are enough:
 ///
 /// ```
@@ -90,7 +90,7 @@ pub struct Server<P: Protocol = Hello> {
     events: Events,
     reactor: Reactor<Sockets, P>,
     guests: Vec<Box<dyn Guest>>,
-    /// A shutdown does not wait for it, and it runs until the others are done.
+    /// A shutdown does not wait for this reactor, which runs until the others are done.
     metrics: Option<Box<dyn Guest>>,
     handle: Option<Handle>,
     published: Published,
@@ -99,7 +99,7 @@ pub struct Server<P: Protocol = Hello> {
     manager: Option<Manager>,
     /// Whether the last poll had as many events as it may have: there may be more.
     is_batch_full: bool,
-    /// Connections that all reactors had closed by the end of the last turn.
+    /// The connections that all reactors had closed by the end of the last turn.
     closed: u64,
     /// How many more connections the system allows than all reactors together may hold.
     spare: usize,
@@ -107,10 +107,10 @@ pub struct Server<P: Protocol = Hello> {
 }
 
 impl<P: Protocol> Server<P> {
-    /// What shuts this server down, or asks for its stats, from elsewhere.
+    /// A handle that shuts this server down, or reads its stats, from elsewhere.
     ///
     /// # Errors
-    /// No descriptor is left for what wakes the poll.
+    /// No descriptor is left to wake the poll with.
     pub fn handle(&mut self) -> io::Result<Handle> {
         if let Some(handle) = &self.handle {
             return Ok(handle.clone());
@@ -122,16 +122,18 @@ impl<P: Protocol> Server<P> {
         Ok(handle)
     }
 
-    /// Catches this process's signals from here on: SIGTERM and SIGINT
-    /// [shut down](Self::shut_down), and the second of them, if it comes 5 ms later or more, ends the
-    /// process at once, with 143 or 130; SIGUSR1 logs the [stats](Self::stats); SIGHUP and SIGXFSZ do
-    /// nothing. They all do nothing once the server is dropped: what they did before is not restored.
+    /// Catches this process's signals from here on. SIGTERM and SIGINT [shut
+    /// down](Self::shut_down); the second of them ends the process at once, with 143 or 130, if it
+    /// comes at least 5 ms later. SIGUSR1 logs the [stats](Self::stats). SIGHUP and SIGXFSZ do
+    /// nothing. Once the server is dropped all of them do nothing: their earlier actions are not
+    /// restored.
     ///
-    /// SIGINT and SIGHUP stay ignored if they are ignored before, as nohup(1) and shells leave them.
-    /// The calling thread unblocks the signals that are caught. The other threads keep their masks.
+    /// SIGINT and SIGHUP stay ignored if they are ignored before, as nohup(1) and shells leave
+    /// them. The calling thread unblocks the signals that are caught. The other threads keep their
+    /// masks.
     ///
     /// # Errors
-    /// No descriptor is left for what wakes the poll, or the poll is broken.
+    /// No descriptor is left to wake the poll with, or the poll is broken.
     #[cfg(feature = "cli")]
     pub fn catch_signals(&mut self) -> io::Result<()> {
         let caught = signals::Signals::catch(&self.registry);
@@ -139,10 +141,10 @@ impl<P: Protocol> Server<P> {
         Ok(())
     }
 
-    /// Tells the service manager that clients can connect, and from here on how the server is doing:
-    /// its [stats](Self::stats) every two seconds while they change, the watchdog as often as it asks
-    /// for it, and that it stops (sd_notify(3)). Does nothing if `NOTIFY_SOCKET` names no manager.
-    /// Never waits for it.
+    /// Tells the service manager that clients can connect. From here on it also tells how the
+    /// server is doing: its [stats](Self::stats) every two seconds while they change, a sign of
+    /// life as often as the watchdog asks, and that it stops (sd_notify(3)). Does nothing if
+    /// `NOTIFY_SOCKET` names no manager. Never waits for the manager.
     ///
     /// # Errors
     /// The manager cannot be told.
@@ -151,8 +153,8 @@ impl<P: Protocol> Server<P> {
         Ok(())
     }
 
-    /// Where `P` listens, in the order of [`Config::listen`](crate::Config::listen), with the real ports. Once it has shut
-    /// down, nowhere.
+    /// Where `P` listens, in the order of [`Config::listen`](crate::Config::listen), with the real
+    /// ports. Empty once it has shut down.
     #[must_use]
     pub fn local_addrs(&self) -> Vec<LocalAddr> {
         local_addrs(&self.reactor)
@@ -177,14 +179,15 @@ impl<P: Protocol> Server<P> {
         self.reactor.stats()
     }
 
-    /// What the connections of `P` share. What a protocol reads once, when the server is bound, stays as it
-    /// was then: its [`waits`](Protocol::waits) and the length of its scratch buffer.
+    /// What the connections of `P` share. A protocol reads some of it only when the server is
+    /// bound: its [`waits`](Protocol::waits) and the length of its scratch buffer stay as they
+    /// were.
     pub fn shared_mut(&mut self) -> &mut P::Shared {
         self.reactor.shared_mut()
     }
 
-    /// Begins to shut down, and the turns that follow do it: all peers that have connected by now are
-    /// accepted and served, newcomers are not, and a connection that is not done when
+    /// Begins to shut down; the turns that follow do it. All peers that have connected by now are
+    /// accepted and served. New ones are not accepted. A connection that is not done when
     /// [`Config::grace`](crate::Config::grace) is over is closed.
     pub fn shut_down(&mut self) {
         let now = self.now();
@@ -207,9 +210,8 @@ impl<P: Protocol> Server<P> {
         self.start.checked_add(wait)
     }
 
-    /// Serves until it has [shut down](Self::shut_down), or something fails that no turn can
-    /// outlive; then logs the stats. While there is nothing to do the process sleeps in the poll;
-    /// there is no tick.
+    /// Serves until it has [shut down](Self::shut_down), or until an error ends it; then logs the
+    /// stats. While there is nothing to do the process sleeps in the poll, without a tick.
     ///
     /// # Errors
     /// As [`turn`](Self::turn).
@@ -222,12 +224,12 @@ impl<P: Protocol> Server<P> {
         turned
     }
 
-    /// One turn: waits until there is something to do, at most for `timeout` (`None`: for as long
-    /// as it takes), and does it. Bounded work, so that the next turn is never far.
+    /// One turn: waits until there is something to do, at most for `timeout` (`None`: without a
+    /// limit), and does it. The work is bounded, so the next turn is never far away.
     ///
     /// # Errors
-    /// The poll is broken, or a listener is no listener any more. Nothing that a peer does, no
-    /// shortage and no signal is an error here.
+    /// The poll is broken, or a listener does not listen any more. No peer, no shortage and no
+    /// signal causes an error.
     pub fn turn(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let interrupted = self.wait(timeout)?;
         let now = self.now();
@@ -255,13 +257,14 @@ impl<P: Protocol> Server<P> {
         Ok(())
     }
 
-    /// Sleeps until the first of: an event, an alarm, `timeout`. Returns whether a signal interrupted
-    /// that.
+    /// Sleeps until the first of: an event, an alarm, `timeout`. Returns whether a signal
+    /// interrupted it.
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
         let alarm = self.next_alarm().map(|alarm| self.now().until(alarm));
         let timeout = [timeout, alarm].into_iter().flatten().min();
         match self.poll.poll(&mut self.events, timeout) {
-            // A signal, if only SIGSTOP and SIGCONT: an empty batch, and the next turn waits.
+            // A signal came, perhaps only SIGSTOP and SIGCONT. The batch is empty, and the next
+            // turn waits.
             Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(true),
             polled => {
                 polled.map_err(|e| explain("cannot poll", &e))?;
@@ -278,7 +281,7 @@ impl<P: Protocol> Server<P> {
     fn next_alarm(&self) -> Option<Moment> {
         let guests = self.guests.iter().chain(&self.metrics);
         let alarms = [
-            // The poll's own descriptor makes no edge for what a batch leaves.
+            // The poll's own descriptor makes no edge for what a batch leaves over.
             self.is_batch_full.then_some(Moment::START),
             self.reactor.alarm(),
             self.manager.as_ref().and_then(Manager::alarm),
@@ -289,7 +292,7 @@ impl<P: Protocol> Server<P> {
         alarms.into_iter().flatten().chain(guests).min()
     }
 
-    /// What a handle or a signal asks for.
+    /// Does what a handle or a signal asks for.
     fn handle_requests(&mut self, interrupted: bool, now: Moment) {
         if self.handle.as_ref().is_some_and(Handle::wants_shutdown) {
             self.shut_down();
@@ -308,7 +311,7 @@ impl<P: Protocol> Server<P> {
         let _ = (interrupted, now);
     }
 
-    /// Where one reactor closed a connection, the descriptor is free for all.
+    /// When one reactor closes a connection, all reactors can use the descriptor.
     fn release_descriptors(&mut self, now: Moment) {
         let guests = || self.guests.iter().chain(&self.metrics);
         if guests().next().is_none() {

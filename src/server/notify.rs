@@ -1,8 +1,8 @@
-//! What a service manager is told (sd_notify(3)): that the server is there, how it is doing, that it
-//! stops.
+//! What a service manager is told (sd_notify(3)): that the server is ready, how it is doing, that
+//! it stops.
 //!
-//! Without a library, as those there are would wait for a manager that does not read: this never
-//! does. What does not go out for want of room goes out later.
+//! No library does this here: the existing ones would wait for a manager that does not read. This
+//! one never waits. What finds no room is sent later.
 
 use std::env;
 use std::io;
@@ -16,15 +16,14 @@ use crate::reactor::{Moment, Stats};
 /// Where the manager listens: a path, or `@` and a name in the abstract namespace.
 const ADDRESS: &str = "NOTIFY_SOCKET";
 
-/// How often it wants to hear that the server is alive, in microseconds, and of which process.
+/// How often the manager expects a sign of life, in microseconds, and from which process.
 const WATCHDOG: &str = "WATCHDOG_USEC";
 const WATCHED: &str = "WATCHDOG_PID";
 
-/// How often to tell the counts, while they change.
+/// How often to send the counts, while they change.
 const STATUS: Duration = Duration::from_secs(2);
 
-/// When to try again if it has no room for what it is told: that it does not know the server to be
-/// there would end it.
+/// When to try again if there is no room. systemd kills a service whose READY=1 it never receives.
 const RETRY: Duration = Duration::from_millis(100);
 
 /// The manager of this process.
@@ -32,21 +31,21 @@ const RETRY: Duration = Duration::from_millis(100);
 pub(crate) struct Manager {
     socket: Socket,
     address: SockAddr,
-    /// Twice as often as it wants to hear of us.
+    /// Twice as often as the manager expects a sign of life.
     watchdog: Option<Duration>,
     ping_at: Option<Moment>,
-    /// What it knows.
+    /// What the manager knows.
     life: Option<Life>,
     counts: Stats,
     /// Since when it knows these.
     told_at: Moment,
-    /// Before this there is no room.
+    /// Until then there is no room.
     room_at: Moment,
-    /// When it is to know more: only if there is more.
+    /// When to send more, if there is more.
     tell_at: Option<Moment>,
 }
 
-/// What a server tells once, in this order.
+/// What a server sends once, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Life {
     Ready,
@@ -54,10 +53,10 @@ enum Life {
 }
 
 impl Manager {
-    /// Tells it that the server is there. `None` if nobody wants to know.
+    /// Tells the manager that the server is ready. `None` if there is no manager.
     ///
     /// # Errors
-    /// One line: what it cannot be told, and why.
+    /// One line: what the manager cannot be told, and why.
     pub(crate) fn greet(now: Moment, stats: &Stats) -> io::Result<Option<Self>> {
         let address = env::var(ADDRESS).unwrap_or_default();
         if address.is_empty() {
@@ -86,12 +85,12 @@ impl Manager {
         })
     }
 
-    /// When it wants to be [called](Self::handle) even if nothing happens.
+    /// When to [call](Self::handle) it even if nothing happens.
     pub(crate) fn alarm(&self) -> Option<Moment> {
         [self.ping_at, self.tell_at].into_iter().flatten().min()
     }
 
-    /// Tells what there is to tell, as it stands at the end of a turn.
+    /// Sends what is to be sent at the end of a turn.
     pub(crate) fn handle(&mut self, now: Moment, stats: &Stats, is_stopping: bool) {
         if self.ping_at.is_some_and(|at| at <= now) {
             self.ping_at = self.watchdog.map(|every| now.after(every));
@@ -115,7 +114,7 @@ impl Manager {
         }
     }
 
-    /// What cannot be told for want of room will be told later.
+    /// What finds no room is sent later.
     fn tell(&mut self, now: Moment, stats: &Stats, life: Life) -> io::Result<()> {
         let news = match life {
             life if self.life == Some(life) => "",
@@ -145,8 +144,8 @@ impl Manager {
     }
 }
 
-/// How often to say that this process is alive: `None` if nobody waits for that. Not more often than
-/// every millisecond, whatever is asked.
+/// How often to send a sign of life: `None` if nobody waits for one. At most every millisecond,
+/// whatever is asked.
 fn watchdog(watched: Option<String>, asked: Option<String>) -> Option<Duration> {
     let is_us = watched.is_none_or(|pid| pid == std::process::id().to_string());
     let every = asked?.parse().ok().filter(|micros| is_us && *micros > 0)?;
@@ -160,7 +159,7 @@ mod tests {
 
     use super::*;
 
-    /// A manager's end, and ours.
+    /// A manager's end of the socket, and ours.
     fn pair(name: &str, watchdog: Option<Duration>) -> (UnixDatagram, Manager) {
         let name = format!("hello-echo-{}-{name}", std::process::id());
         let address = SocketAddr::from_abstract_name(&name).unwrap();
@@ -229,7 +228,7 @@ mod tests {
         assert_eq!(watchdog(None, None), None);
     }
 
-    /// One that has no room hears everything once it has.
+    /// A manager that had no room receives everything once it has room.
     #[test]
     fn what_does_not_go_out_goes_out_later() {
         let (theirs, mut ours) = pair("full", None);
@@ -244,7 +243,7 @@ mod tests {
         assert_eq!(heard(&theirs), [format!("STOPPING=1\nSTATUS={stats}")]);
         assert_eq!(ours.alarm(), None);
 
-        // That it is there, too, which else would be the end of it.
+        // READY=1, too; without it the manager would end the server.
         ours.life = None;
         while ours.send("").is_ok() {}
         ours.tell(at(200), &stats, Life::Ready).unwrap();
@@ -253,7 +252,7 @@ mod tests {
         assert_eq!(heard(&theirs), [format!("READY=1\nSTATUS={stats}")]);
     }
 
-    /// A manager that does not read, or has gone, does not hold us up.
+    /// A manager that does not read, or has gone, does not delay us.
     #[test]
     fn it_waits_for_nobody() {
         let (theirs, mut ours) = pair("deaf", Some(Duration::from_nanos(1)));

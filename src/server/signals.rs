@@ -24,14 +24,14 @@ use crate::reactor::Moment;
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
-    /// SIGTERM, SIGINT: shut down. It has the number of the signal.
+    /// SIGTERM, SIGINT: shut down. Holds the signal's number.
     ShutDown(c_int),
     /// SIGUSR1: log the stats.
     Report,
-    /// SIGHUP, as a terminal that closes sends it. This and the next would end the process if nobody
-    /// caught them.
+    /// SIGHUP, which a terminal that closes sends. If it were not caught, it would end the process,
+    /// and so would the next one.
     HangUp,
-    /// SIGXFSZ, as a log file at its RLIMIT_FSIZE sends it.
+    /// SIGXFSZ, which a log file at its RLIMIT_FSIZE causes.
     Nothing,
 }
 
@@ -42,17 +42,17 @@ const ALWAYS: [c_int; 3] = [SIGTERM, SIGUSR1, SIGXFSZ];
 /// and a shell without job control ignores SIGINT for its background jobs.
 const UNLESS_IGNORED: [c_int; 2] = [SIGINT, SIGHUP];
 
-/// How far apart the signals of a shutdown are at least, to be two: timeout(1) sends one to its child
-/// and then the same to the child's process group.
+/// The least time between two signals that shut down. A second signal within it is ignored, because
+/// timeout(1) sends one to its child and then the same to the child's process group.
 const APART: Duration = Duration::from_millis(5);
 
 /// The signals that this process catches. The handler writes a byte into a socket pair, whose other
-/// end wakes the poll: a flag alone could be set just before the poll goes to sleep.
+/// end wakes the poll. A flag alone could be set just before the poll goes to sleep.
 #[derive(Debug)]
 pub(crate) struct Signals {
     delivery: SignalDelivery<UnixStream, SignalOnly>,
-    /// Whether the next signal that shuts down ends the process, with 128 and its number, from
-    /// within the handler: once the first was heard, that works whatever the server is doing.
+    /// Whether the next signal that shuts down ends the process from within the handler, with 128
+    /// and its number. So, after the first one, this works whatever the server is doing.
     is_final: Arc<AtomicBool>,
     final_from: Option<Moment>,
     finals: Vec<SigId>,
@@ -61,9 +61,9 @@ pub(crate) struct Signals {
 impl Signals {
     /// Catches them from here on. The poll reports under [`TOKEN`] when some have come.
     ///
-    /// signal-hook installs a handler before it notes what the handler has to do, so a signal between
-    /// the two would be lost: they are blocked meanwhile. Unblocking them afterwards also undoes a mask
-    /// that the parent process has left to this one.
+    /// signal-hook installs a handler before it notes what the handler has to do. A signal between
+    /// the two would be lost, so they are blocked meanwhile. Unblocking them afterwards also undoes
+    /// a mask that the parent process has left.
     pub(crate) fn catch(registry: &Registry) -> io::Result<Self> {
         let ignored = ignored();
         let mut caught = ALWAYS.to_vec();
@@ -95,8 +95,8 @@ impl Signals {
         })
     }
 
-    /// What has come by the end of a wait, each once. A wait that was `interrupted` is a reason to
-    /// look, too: the handler may have had no memory to send.
+    /// The signals that have come by the end of a wait, each once. A wait that was `interrupted` is
+    /// a reason to check, too: the handler may have had no memory to send.
     pub(crate) fn hear(&mut self, interrupted: bool, events: &Events, now: Moment) -> Vec<Request> {
         if self.final_from.is_some_and(|from| from <= now) {
             self.is_final.store(true, Ordering::Relaxed);
@@ -107,7 +107,8 @@ impl Signals {
         Vec::new()
     }
 
-    /// From here on nobody hears any more, so the next signal that shuts down ends the process.
+    /// From here on the next signal that shuts down ends the process, because nothing would handle
+    /// it.
     #[cfg(feature = "load")]
     pub(crate) fn stop_hearing(&self) {
         self.is_final.store(true, Ordering::Relaxed);
@@ -128,7 +129,7 @@ impl Signals {
         requests
     }
 
-    /// When it wants to [hear](Self::hear) even if no signal comes.
+    /// When to [check](Self::hear) even if no signal comes.
     pub(crate) fn alarm(&self) -> Option<Moment> {
         self.final_from
             .filter(|_| !self.is_final.load(Ordering::Relaxed))

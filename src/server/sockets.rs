@@ -17,10 +17,10 @@ use super::listener::Listener;
 use super::system::{self, HALF_CLOSE_REPORTS, KERNEL, SHORT_IS_ALL};
 use crate::reactor::{Event, Moment, SLICE, Stream, System, Verdict};
 
-/// Where a token has the number of its reactor: above the key, which has 24 bits at least.
+/// Where a token holds the number of its reactor: above the key, which has at least 24 bits.
 const SHIFT: u32 = usize::BITS - 8;
 
-/// Tokens that belong to no reactor: they carry the number 255, which no reactor gets.
+/// Tokens that belong to no reactor. They hold the number 255, which no reactor has.
 #[cfg(feature = "cli")]
 pub(crate) const SIGNALS: Token = Token(usize::MAX);
 pub(super) const HANDLE: Token = Token(usize::MAX - 1);
@@ -44,7 +44,7 @@ impl Sockets {
         listener.register(&self.registry, self.token(key))
     }
 
-    /// What the poll reports of this reactor's.
+    /// The events of this reactor.
     pub(super) fn events<'a>(
         &self,
         events: &'a Events,
@@ -145,7 +145,8 @@ impl Stream for Socket {
         self.socket.shutdown(Shutdown::Write)
     }
 
-    /// A descriptor that is passed over a Unix socket ends a receive early, and no event tells of it.
+    /// A descriptor that is passed over a Unix socket ends a receive early, and no event reports
+    /// it.
     fn short_is_all(&self) -> bool {
         SHORT_IS_ALL && !self.is_unix
     }

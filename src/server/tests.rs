@@ -2,7 +2,7 @@ use super::*;
 use crate::protocol::hello::Settings;
 use crate::server::config::Config;
 
-/// A server can be served by another thread than the one that made it.
+/// Another thread than the one that made it can serve a server.
 #[test]
 fn a_server_can_be_sent_to_another_thread() {
     fn assert_send<T: Send>() {}
@@ -10,7 +10,7 @@ fn a_server_can_be_sent_to_another_thread() {
     assert_send::<Handle>();
 }
 
-/// The assertion on the entry measures a likeness of the slab's slot; this measures a slab.
+/// The assertion on the entry measures a copy of the slab's slot; this test measures a slab.
 #[test]
 fn a_client_takes_no_more_of_the_slab() {
     let config = Config {

@@ -85,7 +85,7 @@ fn limits_are_part_of_the_usage() {
     }
 }
 
-/// The variable of the address is read by us and not by clap.
+/// We read the variable of the address, and clap does not.
 #[test]
 fn an_empty_list_of_addresses_is_none() {
     let read = |variable: &str| {

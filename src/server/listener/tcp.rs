@@ -1,4 +1,4 @@
-//! Listening at a TCP port: which of a name's addresses it is, and what `[::]` means.
+//! Listening at a TCP port: which of a name's addresses it uses, and what `[::]` means.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
@@ -8,8 +8,8 @@ use socket2::{Domain, Socket, Type};
 
 use crate::server::system;
 
-/// Listens at the first of the name's addresses that this machine has. If another server has that
-/// one, the name is in use: at the next address, clients would find this server or the other,
+/// Listens at the first of the name's addresses that this machine has. If another server uses that
+/// address, the name is in use. At the next address clients would find one server or the other,
 /// whichever address they try first.
 pub(super) fn bind(
     host: &str,
@@ -27,7 +27,7 @@ pub(super) fn bind(
     Err(failed)
 }
 
-/// `[::]` means everybody, so it is 0.0.0.0 where there is no IPv6.
+/// `[::]` means everybody. So it is 0.0.0.0 on a machine without IPv6.
 fn listen_at_or_on_ipv4(
     address: SocketAddr,
     backlog: u32,
@@ -51,11 +51,11 @@ fn listen_at(
 ) -> io::Result<(Socket, SocketAddr)> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     if is_everybody(address) {
-        // Dual-stack whatever net.ipv6.bindv6only says.
+        // Dual-stack, whatever net.ipv6.bindv6only says.
         socket.set_only_v6(false)?;
     }
-    // The server is the side that sends FIN first, so its port is full of TIME_WAIT when it
-    // restarts; without this, bind(2) refuses it for a minute.
+    // The server sends the first FIN, so its port has many connections in TIME_WAIT when it
+    // restarts. Without this option bind(2) would refuse the port for a minute.
     socket.set_reuse_address(true)?;
     if reuse_port {
         socket.set_reuse_port(true)?;
@@ -72,8 +72,8 @@ fn is_everybody(address: SocketAddr) -> bool {
     address.is_ipv6() && address.ip().is_unspecified()
 }
 
-/// Whether this machine does not have the address: it belongs to no interface (EADDRNOTAVAIL), or
-/// its family is switched off (EAFNOSUPPORT).
+/// Whether this machine does not have the address: no interface has it (EADDRNOTAVAIL), or its
+/// family is switched off (EAFNOSUPPORT).
 fn is_absent(error: &io::Error) -> bool {
     let errno = error.raw_os_error();
     matches!(errno, Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT))

@@ -1,4 +1,4 @@
-//! Listening at a Unix path: which file may be replaced, and which is removed in the end.
+//! Listening at a Unix path: which file may be replaced, and which is removed at the end.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, symlink_metadata};
@@ -39,19 +39,19 @@ pub(super) fn bind(path: &Path, backlog: u32) -> io::Result<(Socket, Option<OwnF
     Ok((socket, Some(OwnFile { path, id })))
 }
 
-/// Whether `path` is a Unix socket that nobody listens on: what a killed server leaves behind.
+/// Whether `path` is a Unix socket that nobody listens on: a killed server leaves one behind.
 fn is_stale(path: &Path) -> bool {
     let is_socket = symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
     let probe = || {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        // A blocking connect(2) waits while the backlog of a busy server is full.
+        // A blocking connect(2) would wait while the backlog of a busy server is full.
         socket.set_nonblocking(true)?;
         socket.connect(&SockAddr::unix(path)?)
     };
     is_socket && probe().is_err_and(|e: io::Error| e.kind() == io::ErrorKind::ConnectionRefused)
 }
 
-/// The file of a socket, removed with it. If there is another file at its path by then, that one stays.
+/// The file of a socket. It is removed with the socket, unless another file is at its path by then.
 #[derive(Debug)]
 pub(super) struct OwnFile {
     path: PathBuf,
@@ -60,7 +60,7 @@ pub(super) struct OwnFile {
 
 impl Drop for OwnFile {
     fn drop(&mut self) {
-        // Without the lock, a server that begins could replace the file between the two calls.
+        // Without the lock, a server that starts could replace the file between the two calls.
         let Ok(_lock) = Lock::take(&self.path) else {
             return;
         };
@@ -70,18 +70,18 @@ impl Drop for OwnFile {
     }
 }
 
-/// The device and the inode, which together name a file.
+/// The device and the inode, which together identify a file.
 fn id(file: &std::fs::Metadata) -> (u64, u64) {
     (file.dev(), file.ino())
 }
 
-/// Lets one server at a time look at what is at a path and replace it: a socket that is bound and not
-/// yet listening refuses connections like a stale one.
+/// Lets one server at a time check what is at a path and replace it, because a socket that is bound
+/// and does not listen yet refuses connections like a stale one.
 ///
-/// It is flock(2) on a file beside the socket, which can only be made by a process that could make the
-/// socket as well, and only be opened by the same user. (A lock on the directory would need no file,
-/// but any user who may read the directory could hold it.) The file is there for less than a
-/// millisecond; if a process is killed in that time the file stays, locked by nobody.
+/// The lock is flock(2) on a file beside the socket. Only a process that could make the socket can
+/// make this file, and only the same user can open it. (A lock on the directory would need no file,
+/// but any user who may read the directory could hold it.) The file exists for less than a
+/// millisecond. If a process is killed in that time, the file stays, locked by nobody.
 struct Lock {
     path: PathBuf,
     _file: Flock<File>,
@@ -91,7 +91,7 @@ struct Lock {
 const TRIES: u32 = 1000;
 
 impl Lock {
-    /// Waits up to a second for it.
+    /// Waits up to a second for the lock.
     fn take(path: &Path) -> io::Result<Self> {
         let path = Self::path(path);
         let failed = |e| explain(format!("its lock {}", path.display()), &e);
@@ -108,7 +108,7 @@ impl Lock {
             sleep(Duration::from_millis(1));
         }
         if is_another_users {
-            // No process needs it for so long: the one that made it was killed.
+            // No process needs the lock for so long: the one that made the file was killed.
             std::fs::remove_file(&path).map_err(failed)?;
         }
         let taken = Self::try_take(&path).map_err(failed)?;
@@ -126,7 +126,7 @@ impl Lock {
     fn try_take(path: &Path) -> io::Result<Option<Self>> {
         let mut options = OpenOptions::new();
         options.write(true).create(true).mode(0o600);
-        // A link of somebody's making is not followed, and a pipe is not waited for.
+        // It does not follow a link that somebody made, and does not wait for a pipe.
         options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
         let file = options.open(path)?;
         let ours = id(&file.metadata()?);
@@ -148,7 +148,7 @@ fn is_denied(error: &io::Error) -> bool {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // While it is held, so that it is ours.
+        // Removed while the lock is held, so the file is ours.
         let _ = std::fs::remove_file(&self.path);
     }
 }

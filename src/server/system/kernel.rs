@@ -1,5 +1,5 @@
-//! The systems as tables: what their errors mean, and how far they let a backlog go. Each system uses
-//! its own table, and the tests on every system go through all of them.
+//! The systems as tables: what their errors mean, and how long a backlog they allow. Each system
+//! uses its own table, and the tests on every system go through all of them.
 
 use std::io;
 
@@ -8,9 +8,9 @@ use crate::reactor::Verdict;
 /// What distinguishes a kernel, in numbers.
 #[derive(Debug)]
 pub(crate) struct Kernel {
-    /// Errors of accept(2) that mean something else there than [`Verdict::of`] says.
+    /// Errors of accept(2) that do not mean what [`Verdict::of`] says.
     accept: &'static [(i32, Verdict)],
-    /// Errors of send(2) that are another error in truth.
+    /// Errors of send(2) that stand for another error.
     send: &'static [(i32, i32)],
     /// The longest backlog that listen(2) understands.
     most_backlog: i32,
@@ -50,7 +50,7 @@ impl Kernel {
         ours.map_or_else(|| Verdict::of(error), |(_, verdict)| *verdict)
     }
 
-    /// What an error of send(2) is in truth.
+    /// The error that an error of send(2) stands for.
     pub(crate) fn sent(&self, error: io::Error) -> io::Error {
         let errno = error.raw_os_error();
         let other = self.send.iter().find(|(own, _)| Some(*own) == errno);

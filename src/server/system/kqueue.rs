@@ -1,5 +1,6 @@
-//! macOS, FreeBSD, NetBSD and OpenBSD. `linux.rs` says what each function is for; a comment here says
-//! what a function cannot do. Nothing here was ever run: it is compiled, and held to the manuals.
+//! macOS, FreeBSD, NetBSD and OpenBSD. `linux.rs` says what each function is for; a comment here
+//! says what a function cannot do. Nothing here was ever run: it is compiled, and follows the
+//! manuals.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -24,10 +25,11 @@ mod macos;
 #[cfg(target_os = "macos")]
 pub(crate) use macos::*;
 
-/// kqueue(2) does not tell of urgent data, which ends a receive early. So a short receive is no proof.
+/// kqueue(2) does not report urgent data, which ends a receive early. So a short receive is no
+/// proof.
 pub(crate) const SHORT_IS_ALL: bool = false;
 
-/// A half-close wakes only those that wait to send.
+/// A half-close wakes only threads that wait to send.
 pub(crate) const HALF_CLOSE_REPORTS: bool = false;
 
 pub(crate) fn abstract_name(_: &[u8]) -> io::Result<SockAddr> {
@@ -35,7 +37,7 @@ pub(crate) fn abstract_name(_: &[u8]) -> io::Result<SockAddr> {
     Err(io::Error::new(io::ErrorKind::Unsupported, why))
 }
 
-/// Where the kernel does not tell, it is taken to be one: accept(2) fails if it is not.
+/// Where the kernel does not say, it is assumed to be one: accept(2) fails if it is not.
 pub(crate) fn is_listener(socket: &Socket) -> io::Result<bool> {
     match getsockopt(socket, AcceptConn) {
         Err(Errno::ENOPROTOOPT) => Ok(true),
@@ -43,25 +45,27 @@ pub(crate) fn is_listener(socket: &Socket) -> io::Result<bool> {
     }
 }
 
-/// Only sysctl(3) knows the setting, which takes `unsafe` code to call. So the clamp is not logged.
+/// Only sysctl(3) knows the setting, and calling it takes `unsafe` code. So the clamp is not
+/// logged.
 pub(crate) fn effective_backlog(backlog: u32) -> u32 {
     KERNEL.backlog(backlog).unsigned_abs()
 }
 
 pub(crate) const SOMAXCONN: &str = "what listen(2) can take";
 
-/// Nothing: delayed acknowledgements wait for the echo anyway.
+/// Does nothing: delayed acknowledgements wait for the echo anyway.
 pub(crate) fn acknowledge_with_the_echo(_: &Socket) {}
 
-/// Nothing: a scraper that is silent costs a descriptor until its time is over.
+/// Does nothing: a silent scraper costs a descriptor until its time is over.
 #[cfg(feature = "metrics")]
 pub(crate) fn wait_for_requests(_: &Socket) {}
 
-/// Nothing: descriptors that are passed are closed when their bytes are received without room for them.
+/// Does nothing: descriptors that are passed are closed when their bytes are received without room
+/// for them.
 pub(crate) fn refuse_descriptors(_: &Socket) {}
 
-/// listen(2) makes the queue as short as it can be: 0 means the longest there. A newcomer that gets in
-/// when the queue has been found empty, and before the listener is closed, is reset.
+/// listen(2) makes the queue as short as it can be: 0 means the longest there. A client that joins
+/// after the queue has been found empty, and before the listener is closed, is reset.
 pub(crate) fn close_tcp_queue(socket: &Socket, _: &Guard, _: SocketAddr) -> io::Result<Duration> {
     socket.listen(1)?;
     Ok(Duration::ZERO)
@@ -78,8 +82,8 @@ pub(crate) fn waiting(_: &Socket) -> u64 {
     0
 }
 
-/// Does nothing: there is no filter for a listener, and no SYN cookies that make ghosts of clients whose
-/// ACK finds the queue full.
+/// Does nothing: a listener can have no filter, and there are no SYN cookies that make ghosts of
+/// clients whose ACK finds the queue full.
 #[derive(Debug)]
 pub(crate) struct Guard;
 
@@ -97,7 +101,7 @@ pub(crate) fn to_read(interest: Interest) -> Interest {
     interest
 }
 
-/// Copies what comes: MSG_TRUNC only reports there.
+/// Copies what comes: there, MSG_TRUNC only reports.
 pub(crate) fn discard(socket: &Socket, sink: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
     socket.recv(sink)
 }
@@ -109,7 +113,7 @@ pub(crate) fn watches() -> Option<u64> {
     None
 }
 
-/// Without fdescfs(5) FreeBSD lists no more than the first three.
+/// Without fdescfs(5) FreeBSD lists only the first three.
 pub(crate) const DESCRIPTORS: &str = "/dev/fd";
 
 /// Nowhere: opening /dev/fd/N duplicates the descriptor, and shares its open file.
@@ -135,7 +139,7 @@ mod client {
     use mio::{Registry, Token};
     use socket2::Socket;
 
-    /// None: kevent(2) takes its timeout in nanoseconds.
+    /// Returns false: kevent(2) takes its timeout in nanoseconds.
     #[derive(Debug)]
     pub(crate) struct Timer;
 
@@ -149,7 +153,8 @@ mod client {
         }
     }
 
-    /// Nothing: a port that bind(2) chooses is taken for all targets. So a run from a source has fewer.
+    /// Does nothing: a port that bind(2) chooses is taken for all targets. So a run from a source
+    /// has fewer.
     pub(crate) fn choose_port_late(_: &Socket) -> io::Result<()> {
         Ok(())
     }

@@ -1,6 +1,6 @@
-//! What differs between systems, and nothing else knows which system it runs on. Linux is the
-//! reference: `linux.rs` says what each function is for. On a system with kqueue(2) most of them do
-//! less, because each is a saving or a check that the server can do without.
+//! What differs between systems. Nothing else knows which system it runs on. Linux is the
+//! reference: `linux.rs` says what each function is for. On a system with kqueue(2) most functions
+//! do less, because each is a saving or a check that the server can do without.
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux;
@@ -36,10 +36,10 @@ mod kernel;
 
 use crate::reactor::Moment;
 
-/// What a look at a listener's queue came to.
+/// The result of a check of a listener's queue.
 #[derive(Debug, Default)]
 pub(crate) struct Watched {
-    /// When to look again even if nothing happens.
+    /// When to check again even if nothing happens.
     pub(crate) again_at: Option<Moment>,
     /// How many wait, and how many may, if the queue has just been found to drop SYNs.
     pub(crate) began: Option<(u32, u32)>,
@@ -60,7 +60,8 @@ mod tests {
 
     use super::{HALF_CLOSE_REPORTS, accept, is_listener};
 
-    /// What a poll says of unread bytes when the socket is half-closed, after it has told of them once.
+    /// What a poll reports about unread bytes when the socket is half-closed, after it has reported
+    /// them once.
     #[test]
     fn a_half_close_reports_what_is_unread_where_it_is_said_to() {
         let (ours, peer) = Socket::pair(Domain::UNIX, Type::STREAM, None).unwrap();

@@ -14,8 +14,8 @@ pub(crate) fn socket(domain: Domain, kind: Type) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// SO_NOSIGPIPE stands in for MSG_NOSIGNAL. setsockopt(2) fails with EINVAL if the client has reset its
-/// connection by then: what fails behind accept(2) is that one connection, and not the listener.
+/// SO_NOSIGPIPE replaces MSG_NOSIGNAL. setsockopt(2) fails with EINVAL if the client has reset its
+/// connection by then: a failure after accept(2) ends this one connection and not the listener.
 pub(crate) fn accept(listener: &Socket) -> io::Result<(Socket, SockAddr)> {
     let (socket, peer) = listener.accept_raw()?;
     let set = || {
@@ -27,7 +27,7 @@ pub(crate) fn accept(listener: &Socket) -> io::Result<(Socket, SockAddr)> {
     Ok((socket, peer))
 }
 
-/// Without MSG_MORE the last bytes have a segment of their own, and the FIN another.
+/// Without MSG_MORE the last bytes take one segment, and the FIN another.
 pub(crate) fn send(socket: &Socket, bytes: &[u8], _: bool) -> io::Result<usize> {
     socket.send(bytes)
 }

@@ -14,8 +14,8 @@ use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use socket2::Socket;
 
-/// A kernel timer (timerfd_create(2)) that wakes the poll: the poll's own timeout is rounded up to the
-/// next millisecond.
+/// A kernel timer (timerfd_create(2)) that wakes the poll. The poll's own timeout is rounded up to
+/// the next millisecond.
 #[derive(Debug)]
 pub(crate) struct Timer(TimerFd);
 
@@ -39,9 +39,9 @@ impl Timer {
     }
 }
 
-/// Lets the kernel choose the port at connect(2), when it knows the target, and not at bind(2). A port is
-/// then taken for this target only, so every target can use all ports. Linux before 4.2 and gVisor lack
-/// the option; there bind(2) chooses.
+/// Lets the kernel choose the port at connect(2), when it knows the target, and not at bind(2).
+/// Then a port is taken for this target only, so every target can use all ports. Linux before 4.2
+/// and gVisor lack the option; there bind(2) chooses.
 pub(crate) fn choose_port_late(socket: &Socket) -> io::Result<()> {
     match setsockopt(socket, IpBindAddressNoPort, &true) {
         Err(Errno::ENOPROTOOPT | Errno::EOPNOTSUPP) => Ok(()),
@@ -73,8 +73,8 @@ nix::setsockopt_impl!(
     SetUsize
 );
 
-/// The first and the last of the ports that the kernel chooses from, and how many there are. `None`: the
-/// system does not tell.
+/// The first and the last of the ports that the kernel chooses from, and how many there are. `None`
+/// if the system does not say.
 pub(crate) fn local_ports() -> Option<(u128, u128, u128)> {
     let setting = |name| std::fs::read_to_string(format!("/proc/sys/net/ipv4/{name}"));
     let range = setting("ip_local_port_range").ok()?;

@@ -96,8 +96,8 @@ pub fn command() -> Command {
                 LISTEN_VARIABLE,
                 "ADDR",
                 "127.0.0.1:8000",
-                "Where to listen: HOST:PORT, [V6]:PORT, unix:PATH or unix:@NAME; repeatable, in the\n\
-                 variable separated by commas. Port 0 takes a free one; [::] is dual-stack",
+                "Where to listen: HOST:PORT, [V6]:PORT, unix:PATH or unix:@NAME; repeatable. The\n\
+                 variable takes a list with commas. Port 0 is any free one; [::] is dual-stack",
             )
             .short('l')
             .env(None::<&str>)
@@ -110,7 +110,7 @@ pub fn command() -> Command {
                 "HELLO_ECHO_GREETING",
                 "TEXT",
                 r"hello\n",
-                r"What every client is sent first, may be empty. Escapes: \n \r \t \0 \\ \xHH",
+                r"What every client is sent first; may be empty. Escapes: \n \r \t \0 \\ \xHH",
             )
             .allow_hyphen_values(true)
             .value_parser(Utf8(unescape)),
@@ -131,7 +131,7 @@ pub fn command() -> Command {
                 "HELLO_ECHO_BACKLOG",
                 "N",
                 "4096",
-                "How many clients may wait to be accepted; others try again. Clamped by\nnet.core.somaxconn",
+                "How many clients may wait to be accepted; others try again. The kernel clamps it\nto net.core.somaxconn",
             )
             .value_parser(Utf8(count_in(1..=i32::MAX as u32))),
         )
@@ -185,7 +185,7 @@ pub fn command() -> Command {
                 "HELLO_ECHO_MAX_CONNECTIONS",
                 "N",
                 "what the descriptor limit allows",
-                "How many clients there may be at once; others wait in the backlog for their turn",
+                "The most clients at once; others wait in the backlog for their turn",
             )
             .default_value(None)
             .value_parser(Utf8(count_in(1..=u32::MAX))),
@@ -196,7 +196,7 @@ pub fn command() -> Command {
                 "HELLO_ECHO_STATS",
                 "DURATION",
                 "0",
-                "How often to log what became of the clients, 10ms or more; 0 is off",
+                "How often to log the counters, 10ms or more; 0 is never",
             )
             .value_parser(Utf8(interval)),
         )
@@ -206,7 +206,7 @@ pub fn command() -> Command {
                 "HELLO_ECHO_METRICS",
                 "ADDR",
                 "off",
-                "Where to serve Prometheus' text over HTTP, at /metrics",
+                "Where to serve the counters for Prometheus, over HTTP at /metrics",
             )
             .value_parser(Utf8(metrics)),
         )
@@ -216,7 +216,7 @@ pub fn command() -> Command {
                 "HELLO_ECHO_LOG_FORMAT",
                 "FORMAT",
                 "text",
-                "How a log line looks: text or json, which is an object a line",
+                "What a log line looks like: text, or json for an object a line",
             )
             .hide_possible_values(true)
             .value_parser(Utf8(PossibleValuesParser::new(LOG_FORMATS))),

@@ -143,7 +143,7 @@ impl<S: System, P: Protocol> Reactor<S, P> {
         self.gate.fill();
         if let Some(suppressed) = self.throttle.admit(now) {
             let capacity = self.rules.capacity;
-            warn!("{capacity} clients are connected, as many as may be; others wait{suppressed}");
+            warn!("{capacity} clients are connected, the most allowed; others wait{suppressed}");
         }
     }
 

@@ -41,7 +41,7 @@ pub(crate) fn sockets() -> io::Result<Vec<Socket>> {
                 let unix = passed.take_unix_listener(i);
                 unix.map(|listener| listener.map(Socket::from))
             });
-            let why = || invalid(format!("{} is no stream socket, TCP or Unix", name(i)));
+            let why = || invalid(format!("{} is not a stream socket, TCP or Unix", name(i)));
             socket.ok().flatten().ok_or_else(why)
         })
         .collect()

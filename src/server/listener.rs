@@ -73,7 +73,7 @@ impl Listener {
             ));
         }
         if socket.r#type()? != Type::STREAM {
-            return Err(invalid("it is no stream socket"));
+            return Err(invalid("it is not a stream socket"));
         }
         let local_addr = LocalAddr::of(&socket.local_addr()?)
             .ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))?;

@@ -186,12 +186,12 @@ fn what_cannot_be_listened_on_is_told() {
         (
             listener(),
             OwnedFd::from(nothing()),
-            "descriptor 4 of LISTEN_FDS is no stream socket",
+            "descriptor 4 of LISTEN_FDS is not a stream socket",
         ),
         (
             OwnedFd::from(UnixDatagram::unbound().unwrap()),
             listener(),
-            "descriptor 3 of LISTEN_FDS is no stream socket, TCP or Unix",
+            "descriptor 3 of LISTEN_FDS is not a stream socket, TCP or Unix",
         ),
         (
             listener(),

@@ -23,7 +23,7 @@ use crate::util::{
 fn a_log_that_nobody_reads_stops_nothing() {
     let log = half_read_log(&[]);
     assert!(
-        log.contains(" lines were dropped here, for want of a reader or of room\n"),
+        log.contains(" lines were dropped here: nobody read them, or there was no room\n"),
         "{log}"
     );
 }

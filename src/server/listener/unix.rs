@@ -112,7 +112,7 @@ impl Lock {
             std::fs::remove_file(&path).map_err(failed)?;
         }
         let taken = Self::try_take(&path).map_err(failed)?;
-        taken.ok_or_else(|| failed(io::Error::other("a server that begins here has it")))
+        taken.ok_or_else(|| failed(io::Error::other("another server that starts here has it")))
     }
 
     fn path(of: &Path) -> PathBuf {

@@ -1,8 +1,8 @@
 //! What an exchange costs the load client, beside a client in C over raw epoll that checks nothing.
 //!
-//! Both are processes that do the same exchanges with the same server, in turn, on the same core.
-//! The CPU time is the whole process's: what its start and its report take is in it, about a
-//! thousandth. The ratio is that of the pairs, with its 95 % interval.
+//! Both are processes that make the same exchanges with the same server, in turn, on the same core.
+//! The CPU time is that of the whole process, with its start and its report, about a thousandth.
+//! The ratio is that of the pairs, with its 95 % interval.
 
 #![allow(
     clippy::unwrap_used,
@@ -57,7 +57,7 @@ fn main() {
     }
 }
 
-/// The cost of each in every round. Whoever begins a round is second in the next.
+/// The cost of each in every round. The one that begins a round is second in the next.
 fn measure(sides: [&dyn Fn() -> f64; 2]) -> Vec<[f64; 2]> {
     let round = |turn| {
         let mut pair = [0.0; 2];
@@ -89,7 +89,7 @@ fn spent(command: &mut Command) -> f64 {
     let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = quiet.spawn().unwrap();
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
-    // Its clock is there until somebody has waited for it.
+    // Its clock exists until it has been waited for.
     waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT).unwrap();
     let spent: Duration = clock_getcpuclockid(pid).unwrap().now().unwrap().into();
     let status = child.wait().unwrap();

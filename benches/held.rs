@@ -1,10 +1,10 @@
-//! What an exchange costs beside a crowd: the server's CPU time per exchange, 64 at once, while
-//! 0, 1,000, 10,000 and 19,000 other connections are greeted and silent.
+//! What an exchange costs beside a crowd: the server's CPU time per exchange, 64 at once, while 0,
+//! 1,000, 10,000 and 19,000 other connections are greeted and silent.
 //!
-//! Each crowd has a server of its own, and a process of its own that holds it: no process needs
-//! more than 20,000 descriptors. The servers have their turns in short slices, so each is compared
-//! with the one without a crowd of the same seconds; in the next round all of them are new ones. In
-//! its end every member of a crowd does an exchange, and every byte is checked.
+//! Each crowd has its own server, and its own process that holds it, so no process needs more than
+//! 20,000 descriptors. The servers have their turns in short slices, so each is compared with the
+//! server without a crowd in the same seconds; in the next round all of them are new. In the end
+//! every member of a crowd has an exchange, and every byte is checked.
 
 #![allow(
     clippy::unwrap_used,
@@ -34,7 +34,7 @@ const AT_ONCE: u64 = 64;
 fn main() {
     peers::begin();
     let cores = Cores::take();
-    // For want of descriptors it is said aloud that, and the largest crowds stay away.
+    // Without enough descriptors it says so aloud, and leaves out the largest crowds.
     let crowds = if util::have_descriptors(DESCRIPTORS) {
         &CROWDS[..]
     } else {
@@ -50,7 +50,7 @@ fn main() {
 /// The cost of an exchange beside each crowd.
 fn measure(crowds: &[u64], cores: &Cores) -> Vec<f64> {
     let start = |held: &u64| {
-        // Nobody in the crowd is to time out; each has its deadline all the same.
+        // Nobody in the crowd should time out, but each has its deadline.
         let server = Server::start(&["--timeout", "1h"]);
         cores.pin_server(&server);
         let crowd = Crowd::gather(&server, *held);

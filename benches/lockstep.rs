@@ -1,6 +1,6 @@
 //! What an exchange costs the server, to 1 %: one pinned thread plays the clients and the server in
-//! turn, and only the server's turns are timed. No scheduler, no second core and no sleep is in the
-//! figure; the clients check every byte.
+//! turn, and only the server's turns are timed. The figure contains no scheduler, no second core
+//! and no sleep. The clients check every byte.
 //!
 //! Beside it, driven in the same way, two other loops on mio: the one that tutorials have, and a
 //! careful one, which makes no call too many, but closes abruptly. `-- ratios` leaves criterion out
@@ -88,8 +88,8 @@ const SERVERS: [(&str, Bind); 3] = [
 const CROWDS: [u64; 3] = [8, 64, 2_000];
 const PAYLOADS: [usize; 2] = [64, 1_000];
 
-/// What this thread has used: who takes the core away meanwhile is not in the figure. To look takes
-/// 0.3 us of a turn.
+/// The time that this thread has used. Whoever takes the core away meanwhile is not in it. Reading
+/// it takes 0.3 us of a turn.
 fn cpu_time() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
         .unwrap()
@@ -135,7 +135,7 @@ fn absolute(criterion: &mut Criterion) {
 }
 
 /// Rounds in which each server has its turn, in changing order, so that whatever slows the machine
-/// down for a while does so to all of them.
+/// down for a while slows all of them.
 fn ratios() {
     const ROUNDS: usize = 31;
     println!(

@@ -1,6 +1,6 @@
-//! The reactor alone, without a system call, with 1,000 to 1,000,000 clients in its table: what it
-//! takes to admit one, to serve one beside the others, and to let one expire. Every operation is
-//! O(1), so a line of figures says the same all along, except for the caches.
+//! The reactor alone, without a system call, with 1,000 to 1,000,000 clients in its table: how long
+//! it takes to admit one, to serve one beside the others, and to let one expire. Every operation is
+//! O(1), so the figures of a line are equal, except for the caches.
 
 #![allow(missing_docs, reason = "criterion's macros make a main that has none")]
 #![allow(
@@ -22,7 +22,7 @@ const SIZES: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];
 /// One listener, with so many in its queue.
 struct Queue(usize);
 
-/// A client that always has a message, and then its FIN, unless all are silent. As large as a
+/// A client that always has a message, and then its FIN, unless all are silent. It is as large as a
 /// socket's descriptor.
 struct Client(u32);
 
@@ -104,7 +104,7 @@ fn filled(held: usize, room: usize) -> Reactor<Queue, Hello> {
     reactor
 }
 
-/// All of them arrive at once, as many as may in each turn.
+/// All of them arrive at once, as many as allowed in each turn.
 fn admit(reactor: &mut Reactor<Queue, Hello>, count: usize, now: Moment) -> Duration {
     reactor.system.0 = count;
     let start = Instant::now();
@@ -114,7 +114,7 @@ fn admit(reactor: &mut Reactor<Queue, Hello>, count: usize, now: Moment) -> Dura
     start.elapsed()
 }
 
-/// All of them are late at once, as many as may in each turn, and have said nothing.
+/// All of them time out at once, as many as allowed in each turn, and have sent nothing.
 fn expire(reactor: &mut Reactor<Queue, Hello>) -> Duration {
     SILENT.store(true, Relaxed);
     let start = Instant::now();
@@ -130,7 +130,7 @@ fn late() -> Moment {
     Moment::START.after(Settings::default().timeout)
 }
 
-/// `whole` operations took `time`: how long `some` would have.
+/// `whole` operations took `time`. Returns how long `some` would have taken.
 fn scale(time: Duration, whole: usize, some: u64) -> Duration {
     time.mul_f64(some as f64 / whole as f64)
 }
@@ -140,8 +140,8 @@ fn table(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(1)).sample_size(10);
     for held in SIZES {
         group.bench_function(BenchmarkId::new("admit", held), |b| {
-            // A table that was full before: the kernel's part, to hand out a page at its first touch,
-            // is paid once (26 ns for each client) and is not in the figure.
+            // A table that was full before. The kernel hands out a page at its first touch, once
+            // (26 ns for each client), and this is not in the figure.
             let mut reactor = filled(held, 0);
             b.iter_custom(|iterations| {
                 expire(&mut reactor);

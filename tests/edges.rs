@@ -1,9 +1,9 @@
-//! What the reactor asks of a poll, and no more, against the poll of the machine that runs this: epoll
-//! on Linux, kqueue on macOS and the BSDs. The argument at the top of `src/reactor/connection.rs`, that
-//! no edge is lost, rests on these. If the server hangs on some system, begin here:
-//! `cargo test --test edges`.
+//! What the reactor needs of a poll, checked on the poll of this machine: epoll on Linux, kqueue on
+//! macOS and the BSDs. The argument at the top of `src/reactor/connection.rs`, that no edge is
+//! lost, rests on these. If the server hangs on some system, begin here: `cargo test --test edges`.
 //!
-//! A poll that reports more often than this, or twice what it could report once, is as good.
+//! A poll that reports more often than this, or reports twice what it could report once, is as
+//! good.
 
 #![allow(
     clippy::unwrap_used,
@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const READ: Interest = Interest::READABLE;
 const WRITE: Interest = Interest::WRITABLE;
 
-/// What the poll has said of a socket, in one event or in several.
+/// What the poll has reported about a socket, in one event or in several.
 #[derive(Clone, Copy, Debug, Default)]
 struct Said {
     readable: bool,
@@ -71,7 +71,7 @@ impl Watch {
         })
     }
 
-    /// Polls until it has said what is hoped for.
+    /// Polls until it has reported what is hoped for.
     fn until(&mut self, what: &str, hoped: impl Fn(&Said) -> bool) {
         let start = Instant::now();
         let mut said = Said::default();
@@ -153,7 +153,7 @@ fn drain(ours: &Socket) {
     assert_eq!(failed.kind(), ErrorKind::WouldBlock);
 }
 
-/// Sends to WouldBlock, and returns how much went out.
+/// Sends to WouldBlock, and returns how many bytes went out.
 fn fill(mut ours: &Socket) -> usize {
     let mut sent = 0;
     loop {
@@ -230,7 +230,7 @@ fn room_after_would_block_makes_an_edge() {
     });
 }
 
-/// A receive that comes back short of its buffer has emptied the queue, and nobody asks again.
+/// A receive that does not fill its buffer has emptied the queue, and nobody asks again.
 #[test]
 fn what_comes_after_a_short_receive_makes_an_edge() {
     with_each(|kind, ours, peer| {
@@ -277,8 +277,8 @@ fn registering_again_reports_what_is_left() {
     }
 }
 
-/// kqueue says that the FIN is here with the data before it. The event must say so in any case, as a
-/// receive that comes back short is the last one unless it does.
+/// kqueue reports the FIN with the data before it. The event must report it in any case, because
+/// otherwise a receive that does not fill its buffer is the last one.
 #[test]
 fn a_fin_behind_unread_bytes_is_told_of() {
     with_each(|kind, ours, peer| {

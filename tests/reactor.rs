@@ -1,7 +1,7 @@
 //! The library's promises, one turn at a time: no thread, no child process.
 //!
-//! So these tests have a binary of their own: until a child that any test starts has become another
-//! program, it has all descriptors of its parent. Meanwhile a connection that another test closes
+//! So these tests have their own binary. A child that a test starts has all descriptors of its
+//! parent until it has become another program. Meanwhile a connection that another test closes
 //! stays open, and here the server has to see the end in its next turn.
 
 #![cfg(feature = "cli")]
@@ -36,7 +36,7 @@ fn server(set: impl FnOnce(&mut Config, &mut Settings)) -> Server {
     Server::bind(&config, hello).unwrap()
 }
 
-/// Connected, as far as the kernel is concerned, before the server has turned.
+/// Connected for the kernel, before the server has turned.
 fn client(server: &Server) -> TcpStream {
     match server.local_addrs()[..] {
         [LocalAddr::Tcp(address)] => connect(address),
@@ -66,7 +66,7 @@ fn a_turn_without_work_ends_with_its_timeout() {
     assert_eq!(server.clients(), 0);
 }
 
-/// Sixteen a turn, and those that it stops before are not forgotten.
+/// Sixteen a turn, and the rest are not forgotten.
 #[test]
 fn a_turn_accepts_a_bounded_run() {
     let mut server = server(|_, _| {});
@@ -79,8 +79,8 @@ fn a_turn_accepts_a_bounded_run() {
     turn_until(&mut server, 0);
 }
 
-/// A client that sends faster than the server discards has its share of a turn, and goes on with
-/// the next one without a new event.
+/// A client that sends faster than the server discards has its share of a turn, and goes on in the
+/// next one without a new event.
 #[test]
 fn a_flood_is_discarded_in_turns() {
     let path = TempPath::new("flood.sock");
@@ -104,7 +104,7 @@ fn a_flood_is_discarded_in_turns() {
 }
 
 /// What each of a crowd does: `begin` when it is greeted, and `go_on` between any two turns, which
-/// returns how much came of it.
+/// returns how much it moved.
 struct Conduct {
     what: &'static str,
     greeting: usize,
@@ -150,8 +150,8 @@ fn send_what_goes_in(stream: &mut UnixStream) -> usize {
     std::iter::from_fn(write).sum()
 }
 
-/// Whatever a crowd does, and for as long as it likes: an exchange beside it takes the same turns as
-/// none of these does more than is promised, and each of the crowd gets on.
+/// Whatever a crowd does, and for as long as it likes: an exchange beside it takes the same number
+/// of turns, no turn does more than is promised, and each of the crowd gets on.
 #[test]
 fn an_exchange_takes_three_turns_beside_any_crowd() {
     for conduct in CROWDS {
@@ -187,7 +187,7 @@ fn exchanges_beside(members: usize, conduct: &Conduct) {
         let before = server.stats().bytes.received;
         server.turn(NOW).unwrap();
         let received = server.stats().bytes.received - before;
-        // Not a byte more than a mebibyte, but for what is lost by dividing it; and the message.
+        // Not a byte more than 1 MiB, except for what is lost by dividing it; and the message.
         assert!(received < (1 << 20) + 256 + 1000, "{received} bytes");
     };
     for _ in 0..10 {
@@ -206,7 +206,7 @@ fn exchanges_beside(members: usize, conduct: &Conduct) {
     assert_ne!(least, Some(0), "one of the crowd is never heard");
 }
 
-/// From its acceptance on, whether it is silent or does not read what it is owed.
+/// From its acceptance on, whether it is silent or does not read its bytes.
 #[test]
 fn the_timeout_ends_who_does_not_take_its_echo() {
     let path = TempPath::new("timeout.sock");
@@ -220,7 +220,7 @@ fn the_timeout_ends_who_does_not_take_its_echo() {
     let mut reader = connect_unix(&path);
     server.turn(NOW).unwrap();
     assert_eq!(server.clients(), 2);
-    // One reads a little now and then: that is no extension.
+    // One reads a little now and then, which extends nothing.
     while server.clients() > 0 {
         assert!(start.elapsed() < PATIENCE);
         reader.read_exact(&mut [0; 10]).unwrap();
@@ -232,7 +232,7 @@ fn the_timeout_ends_who_does_not_take_its_echo() {
     assert!(received.len() < MAX_MESSAGE, "the rest was not sent");
 }
 
-/// The time for the echo does not count for what follows it, and the other way round.
+/// The time for the echo does not count for what follows it, nor the other way round.
 #[test]
 fn each_deadline_has_its_own_time() {
     let mut server = server(|config, hello| {
@@ -253,7 +253,7 @@ fn each_deadline_has_its_own_time() {
     );
 }
 
-/// Who leaves in time takes its deadline along: the next one gets the key, but not that.
+/// A client that leaves in time takes its deadline along: the next one gets the key without it.
 #[test]
 fn a_key_that_is_used_again_has_no_old_deadline() {
     for [timeout, linger] in [[SHORT, 100 * SHORT], [100 * SHORT, SHORT]] {
@@ -287,8 +287,8 @@ fn a_key_that_is_used_again_has_no_old_deadline() {
     }
 }
 
-/// Urgent data ends a receive early, with more to come. All of it is taken all the same: otherwise
-/// the close in the end would be a reset.
+/// Urgent data ends a receive early. All of it is received all the same; otherwise the close at the
+/// end would be a reset.
 #[test]
 fn urgent_data_hides_nothing() {
     let mut server = server(|config, _| config.linger = SHORT);
@@ -333,7 +333,7 @@ fn settings_at_their_limits() {
     }
 }
 
-/// In the steady state, whoever comes and goes.
+/// In the steady state, whatever clients come and go.
 #[test]
 fn an_exchange_allocates_nothing() {
     let mut server = server(|_, _| {});
@@ -342,12 +342,12 @@ fn an_exchange_allocates_nothing() {
     assert_eq!(allocated, 0);
     assert_eq!(server.stats().ended(Hello::ECHOED), 1_100);
 
-    // That it would show.
+    // This shows that the counter counts.
     let made = measure(|| drop(self::server(|_, _| {})));
     assert!(made.count_total > 0, "{made:?}");
 }
 
-/// Ten clients at a time. How often the server's turns allocated.
+/// Ten clients at a time. Returns how often the server's turns allocated.
 fn exchanges(server: &mut Server, count: usize) -> u64 {
     let turn = |server: &mut Server| measure(|| server.turn(NOW).unwrap()).count_total;
     let mut allocated = 0;

@@ -1,5 +1,6 @@
-//! The end of `cargo test`: which tests were skipped, and what would let them run. A program, and
-//! the last one in the order of the alphabet, because a test cannot know that it is the last.
+//! The end of `cargo test`: which tests were skipped, and what would let them run. It is a program
+//! of its own, and the last one in alphabetical order, because a test cannot know that it is the
+//! last.
 
 #![allow(clippy::print_stdout, reason = "the summary")]
 

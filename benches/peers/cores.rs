@@ -1,4 +1,4 @@
-//! A core for the load, and another for the servers. And what a server has used of its own.
+//! A core for the load, and another for the servers; and how much a server has used of its own.
 
 use std::io::{Write, stderr};
 use std::time::Duration;
@@ -15,7 +15,8 @@ pub struct Cores {
 }
 
 impl Cores {
-    /// Takes the first two that it may have. With one, nobody is pinned, which is said aloud.
+    /// Takes the first two that it may have. With only one, nothing is pinned, and it says so
+    /// aloud.
     pub fn take() -> Self {
         let this = Pid::from_raw(0);
         let allowed = sched_getaffinity(this).unwrap();
@@ -59,8 +60,8 @@ fn pid(server: &Server) -> Pid {
     Pid::from_raw(i32::try_from(server.pid()).unwrap())
 }
 
-/// The CPU time that it has spent, in user space and in the kernel, in all its threads: those that
-/// have ended, too, which no file of /proc tells to the nanosecond.
+/// The CPU time that it has spent, in user space and in the kernel, in all its threads, including
+/// those that have ended, which no file of /proc tells to the nanosecond.
 pub fn cpu_time(server: &Server) -> Duration {
     let clock = clock_getcpuclockid(pid(server)).unwrap();
     clock.now().unwrap().into()

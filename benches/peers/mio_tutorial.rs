@@ -35,7 +35,7 @@ pub struct Server {
     poll: Poll,
     listener: TcpListener,
     connections: HashMap<Token, Connection>,
-    /// Who is due when, the first of them first.
+    /// When each is due, the first of them first.
     lingering: VecDeque<(Instant, Token)>,
     next_token: usize,
 }
@@ -89,7 +89,7 @@ impl Server {
         Some(due.saturating_duration_since(Instant::now()))
     }
 
-    /// Until `WouldBlock`, or whatever else there is to say about clients that have not come yet.
+    /// Until `WouldBlock`, or another error that concerns clients that have not come yet.
     fn accept(&mut self) {
         while let Ok((mut stream, _)) = self.listener.accept() {
             let token = Token(self.next_token);

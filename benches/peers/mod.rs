@@ -51,8 +51,7 @@ const LINGER: Duration = Duration::from_secs(2);
 pub const BACKLOG: i32 = 4096;
 pub const ANY_PORT: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
 
-/// The variable that says what this process is to be: a peer, by its name, or the client of a
-/// [`Crowd`].
+/// The variable that says what this process is: a peer, by its name, or the client of a [`Crowd`].
 pub const ROLE: &str = "HELLO_ECHO_ROLE";
 
 /// A server of the protocol.
@@ -60,7 +59,7 @@ pub const ROLE: &str = "HELLO_ECHO_ROLE";
 pub struct Peer {
     pub name: &'static str,
     program: Program,
-    /// With more clients at once it would be somebody else's case.
+    /// With more clients at once it would be a different comparison.
     pub serves_at_once: u64,
     /// How many silent clients it is measured with.
     pub holds: u64,
@@ -78,7 +77,7 @@ enum Program {
     Own(fn() -> io::Result<()>),
 }
 
-/// What the others are compared with: what a good C programmer writes first.
+/// The peer that the others are compared with: what a good C programmer writes first.
 pub const BASE: &str = "C, epoll, closes at once";
 
 pub const PEERS: [Peer; 10] = [
@@ -172,7 +171,7 @@ pub fn begin() {
         limit.unwrap();
         return;
     };
-    // It ends with the bench, however that ends.
+    // It ends with the bench, however the bench ends.
     set_pdeathsig(Signal::SIGKILL).unwrap();
     if let Some(crowd) = role.strip_prefix(CROWD) {
         be_a_crowd(crowd);
@@ -223,7 +222,8 @@ pub fn exchanges(server: &Server, exchanges: u64, at_once: u64) -> Duration {
 }
 
 /// What an exchange costs each server, in microseconds of its CPU time. They have their turns in
-/// slices of a few dozen milliseconds: whatever else the machine does meanwhile, all have their part.
+/// slices of a few dozen milliseconds, so whatever else the machine does meanwhile affects all of
+/// them.
 pub fn costs(servers: &[&Server], at_once: u64, slice: u64, slices: usize) -> Vec<f64> {
     let mut spent = vec![Duration::ZERO; servers.len()];
     for turn in 0..slices {
@@ -240,8 +240,8 @@ pub fn costs(servers: &[&Server], at_once: u64, slice: u64, slices: usize) -> Ve
         .collect()
 }
 
-/// The places of `count` servers in a turn: the first moves on, and every other turn goes
-/// backwards, so nobody is always behind the same one.
+/// The places of `count` servers in a turn. The first moves on, and every other turn goes
+/// backwards, so no server always follows the same one.
 pub fn order(turn: usize, count: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..count).collect();
     order.rotate_left(turn / 2 % count.max(1));

@@ -42,7 +42,8 @@ pub(crate) fn start(level: Option<LevelFilter>, format: LogFormat) -> Result<(),
         }),
     };
     let dropped = move |count| {
-        let why = format!("{count} lines were dropped here: nobody read them, or there was no room");
+        let why =
+            format!("{count} lines were dropped here: nobody read them, or there was no room");
         match format {
             LogFormat::Text => format!("{why}\n"),
             LogFormat::Json => object("WARN", NAME, &why),

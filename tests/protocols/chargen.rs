@@ -1,5 +1,5 @@
 //! RFC 864, the character generator: lines without an end, for as long as the client takes them.
-//! What a client sends is thrown away.
+//! What a client sends is discarded.
 
 use std::sync::LazyLock;
 
@@ -8,14 +8,14 @@ use hello_echo::{Deadline, Protocol, Want};
 /// Characters in a line, before its end.
 const LINE: usize = 72;
 
-/// Where the pattern begins again: each line begins one character later than the one before.
+/// Where the pattern repeats: each line begins one character later than the one before.
 const PERIOD: usize = LINES * (LINE + 2);
 const LINES: usize = 95;
 
 /// The pattern, several times, so that each send has many bytes.
 static PATTERN: LazyLock<Vec<u8>> = LazyLock::new(|| (0..8 * PERIOD).map(character).collect());
 
-/// The character at this place of what a client receives.
+/// The character at this place of a client's stream.
 pub fn character(place: usize) -> u8 {
     match (place / (LINE + 2) % LINES, place % (LINE + 2)) {
         (_, LINE) => b'\r',

@@ -1,18 +1,18 @@
-//! RFC 867, the time of day: one line for every client, and the end.
+//! RFC 867, the time of day: one line for every client, then the end.
 
 use hello_echo::{End, Protocol, Want};
 
 /// Tells the time, as a line without its end.
 pub type Clock = fn() -> String;
 
-/// One client, and what it is sent.
+/// One client, and the text for it.
 pub struct Daytime {
     line: Vec<u8>,
     sent: usize,
 }
 
 impl Daytime {
-    /// The client was told the time.
+    /// The client has received the time.
     pub const TOLD: End = End(0);
 }
 

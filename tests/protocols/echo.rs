@@ -1,9 +1,9 @@
-//! RFC 862, echo: everything comes back until the client's FIN. A client that does not read is not
-//! read from, because nothing is received while something is owed.
+//! RFC 862, echo: everything comes back until the client's FIN. The server does not read from a
+//! client that does not read, because it receives nothing while something is to be sent.
 
 use hello_echo::{Deadline, End, Protocol, Unsent, Want};
 
-/// One client: what it is owed, and whether its FIN has come.
+/// One client: its bytes that are still to be sent, and whether its FIN has come.
 #[derive(Default)]
 pub struct Echo {
     owed: Unsent,
@@ -11,7 +11,7 @@ pub struct Echo {
 }
 
 impl Echo {
-    /// The client has everything back.
+    /// The client has received everything.
     pub const FINISHED: End = End(0);
 }
 

@@ -1,4 +1,4 @@
-//! Three protocols, each written with the public interface alone, as a user's are.
+//! Three protocols, each written with the public interface alone, as yours would be.
 
 #![allow(
     dead_code,

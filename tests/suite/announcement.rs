@@ -1,4 +1,5 @@
-//! stdout: a reader gets a line for each listener, and without a reader the server serves all the same.
+//! stdout: a reader gets a line for each listener, and without a reader the server serves all the
+//! same.
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::OwnedFd;
@@ -12,10 +13,10 @@ use crate::util::{
 };
 use socket2::SockRef;
 
-/// Their lines are more than the 64 KiB that a pipe holds.
+/// Their lines are longer than the 64 KiB that a pipe holds.
 const LISTENERS: usize = 2_600;
 
-/// Not read at first, while it serves, and then to the end.
+/// It reads nothing at first, while the server serves, and then to the end.
 #[test]
 fn a_late_reader_gets_every_line() {
     if !have_descriptors(LISTENERS as u64 + 100) {
@@ -44,7 +45,7 @@ fn a_late_reader_gets_every_line() {
     }
 }
 
-/// Nobody reads, and nobody can any more: it serves, sleeps, and ends when it is told to.
+/// Nobody reads, or can read any more: the server serves, sleeps, and ends when it is told to.
 #[test]
 fn without_a_reader_it_serves_and_ends() {
     if !have_descriptors(LISTENERS as u64 + 100) {
@@ -74,7 +75,7 @@ impl Drop for Running {
     }
 }
 
-/// With so many listeners, the last of which is at `path`.
+/// A server with so many listeners, the last of them at `path`.
 fn start(path: &TempPath, stdout: Stdio) -> Running {
     let mut command = Command::new(BINARY);
     for _ in 1..LISTENERS {

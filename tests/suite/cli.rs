@@ -21,7 +21,7 @@ fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
-/// Expects exit code 1 and this one line on stderr.
+/// Expects exit code 1 and only this line on stderr.
 pub(crate) fn assert_cannot_run(options: &[&str], line: &str) {
     let output = run(options);
     assert_eq!(output.status.code(), Some(1), "{options:?}");
@@ -149,7 +149,7 @@ fn ipv6_and_dual_stack() {
     }
 }
 
-/// Flag before environment before default.
+/// A flag comes before the environment, and the environment before the default.
 #[test]
 fn the_environment_stands_between_flag_and_default() {
     let start = |options: &[&str]| {
@@ -177,7 +177,7 @@ fn the_environment_stands_between_flag_and_default() {
     assert!(server.addresses[0].starts_with("127.0.0.3:"));
     check(&server, b"by flag,mes");
 
-    // A wrong value is no default, and an option has no use for it.
+    // An option does not replace a wrong value, which is an error in any case.
     for (variable, value, names) in [
         (
             "HELLO_ECHO_BACKLOG",
@@ -217,7 +217,7 @@ fn a_wrong_filter_of_the_log_is_wrong_usage() {
     );
 }
 
-/// What `ss` shows as a listener's Send-Q is the backlog that the kernel works with.
+/// The Send-Q of a listener, as `ss` shows it, is the backlog that the kernel uses.
 #[test]
 fn the_backlog_reaches_the_kernel() {
     if !have("ss") {
@@ -243,7 +243,7 @@ fn a_clamped_backlog_is_said() {
     assert!(log.contains(&line), "{log}");
 }
 
-/// Starts it with these options, lets `visit` have it, and returns what it logged.
+/// Starts it with these options, calls `visit` with it, and returns its log.
 fn log_of(options: &[&str], visit: impl Fn(&Server)) -> String {
     let path = TempPath::new("log");
     let mut command = Command::new(BINARY);
@@ -253,8 +253,8 @@ fn log_of(options: &[&str], visit: impl Fn(&Server)) -> String {
     std::fs::read_to_string(&path.0).unwrap()
 }
 
-/// Connections are for debugging; a probe that connects and goes leaves no line otherwise. What a
-/// client sends is never printed.
+/// Connections are logged at debug, so a probe that connects and goes leaves no line otherwise. The
+/// bytes of a client are never logged.
 #[test]
 fn the_log_is_as_loud_as_asked() {
     let visit = |server: &Server| {
@@ -292,7 +292,8 @@ fn the_log_is_as_loud_as_asked() {
     );
 }
 
-/// The port is free again as soon as the server is gone, TIME_WAIT or not.
+/// The port is free again as soon as the server is gone, whether or not connections are in
+/// TIME_WAIT.
 #[test]
 fn a_restart_takes_the_port_again() {
     let first = Server::start_listening(1, &["-l", &format!("{}:0", own_host())]);
@@ -307,7 +308,7 @@ fn a_restart_takes_the_port_again() {
     assert_echoes(second.connect(), b"second");
 }
 
-/// The limits of the library are those of the command line.
+/// The command line has the limits of the library.
 #[test]
 fn settings_outside_their_limits_are_refused() {
     let refused: [fn(&mut Config, &mut Settings); 6] = [

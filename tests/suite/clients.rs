@@ -4,9 +4,9 @@ use crate::util::{Client, Server, TempPath, have};
 
 const LINE: &str = "hi back atcha\n";
 
-/// Starts the client, has it send a line once it was greeted, and lets it end by itself.
+/// Starts the client, lets it send a line once it is greeted, and lets it end by itself.
 ///
-/// `fin`: its input ends after the line, so it may send FIN. Otherwise only the server's FIN can
+/// `fin`: its input ends after the line, so it may send a FIN. Otherwise only the server's FIN can
 /// end its output.
 fn check(program: &str, arguments: &[&str], fin: bool) {
     let mut client = Client::start(program, arguments);
@@ -24,14 +24,14 @@ fn check_piped(program: &str, arguments: &[&str]) {
     assert_session(client, program, arguments);
 }
 
-/// It showed the greeting and the echo and nothing else, and is content.
+/// It showed the greeting and the echo and nothing else, and succeeded.
 fn assert_session(mut client: Client, program: &str, arguments: &[&str]) {
     let (output, status) = client.finish();
     assert_eq!(output, format!("hello\n{LINE}"), "{program} {arguments:?}");
     assert!(status.success(), "{program} {arguments:?}: {status}");
 }
 
-/// OpenBSD's nc, by its own name: `nc` may be any of three.
+/// OpenBSD's nc by its own name, because `nc` may be any of three.
 #[test]
 fn openbsd_nc() {
     if !have("nc.openbsd") {
@@ -39,7 +39,7 @@ fn openbsd_nc() {
     }
     let server = Server::start(&[]);
     let port = server.address().port().to_string();
-    // Without -N it sends no FIN before it has the server's; it stays until its input ends.
+    // Without -N it sends no FIN before the server's FIN; it stays until its input ends.
     check("nc.openbsd", &["127.0.0.1", &port], true);
     check_piped("nc.openbsd", &["127.0.0.1", &port]);
     // With -N its FIN follows its input.
@@ -101,7 +101,7 @@ fn bash_dev_tcp() {
     assert_session(Client::start("bash", &arguments), "bash", &arguments);
 }
 
-/// Telnet with a pipe for its input, which stays open. The README's session is in a terminal.
+/// Telnet with a pipe for its input, which stays open. The README's session runs in a terminal.
 #[test]
 fn telnet_in_a_pipe() {
     if !have("telnet") {

@@ -17,7 +17,7 @@ use crate::util::{
     have_strace, in_a_network, tcp_counter,
 };
 
-/// An exchange with a client that waits for each answer: three wake-ups, nine calls for them.
+/// An exchange with a client that waits for each answer: three wake-ups, and nine calls for them.
 #[test]
 fn an_exchange_takes_12_system_calls() {
     assert_calls(12, |mut stream, trace| {
@@ -29,7 +29,8 @@ fn an_exchange_takes_12_system_calls() {
     });
 }
 
-/// One whose FIN is in the same segment as its message (nc -N): two wake-ups, and no half-close.
+/// A client whose FIN is in the same segment as its message (nc -N): two wake-ups, and no
+/// half-close.
 #[test]
 fn an_exchange_with_an_early_fin_takes_10_system_calls() {
     assert_calls(10, |mut stream, trace| {
@@ -69,7 +70,7 @@ fn assert_calls(most: usize, exchange: impl Fn(&mut TcpStream, &Trace)) {
             "{calls:?}"
         );
         assert!(flagged("sendto(", "MSG_NOSIGNAL"), "{calls:?}");
-        // The sleep at the end stands for the one at the start, which was counted before.
+        // The sleep at the end replaces the one at the start, which was counted before.
         assert!(
             calls.len() <= most,
             "{} calls:\n{}",
@@ -87,7 +88,7 @@ impl Trace {
         self.wait_until(|_| true).len()
     }
 
-    /// The calls up to the sleep that it is in, once they are as expected.
+    /// The calls up to the present sleep, once they are as expected.
     fn wait_until(&self, expected: impl Fn(&[String]) -> bool) -> Vec<String> {
         let start = Instant::now();
         loop {
@@ -112,8 +113,8 @@ impl Trace {
     }
 }
 
-/// With 64 clients at a time the wake-ups are shared, and so are the ends of the accept runs. strace
-/// stops the server at each call, so it is always the slower side.
+/// With 64 clients at a time they share the wake-ups and the ends of the accept runs. strace stops
+/// the server at each call, so it is always the slower side.
 #[cfg(feature = "load")]
 #[test]
 fn under_load_an_exchange_takes_8_6_system_calls() {
@@ -140,9 +141,9 @@ fn under_load_an_exchange_takes_8_6_system_calls() {
     assert!(each <= 8.6, "{each} calls each");
 }
 
-/// An exchange and its end take at most ten TCP segments, both ways, by the count of a network of
-/// their own: three of the handshake, the greeting, the message, the echo with the FIN, the client's
-/// FIN, its acknowledgment, and two for acknowledgments by themselves.
+/// An exchange and its end take at most ten TCP segments, both ways, as its own network counts
+/// them: three of the handshake, the greeting, the message, the echo with the FIN, the client's
+/// FIN, its acknowledgment, and two for separate acknowledgments.
 #[test]
 fn an_exchange_takes_10_segments() {
     if let Some(said) = in_a_network(PATIENCE, "", segments_are_counted) {
@@ -164,7 +165,7 @@ fn segments_are_counted() {
     assert!(segments <= 10 * EXCHANGES, "{segments} segments");
 }
 
-/// A table of 19,000 silent clients, once, and the next wave has the memory of the first.
+/// 19,000 silent clients need a table once; the next wave uses the same memory.
 #[cfg(feature = "load")]
 #[test]
 fn an_idle_client_takes_40_bytes() {
@@ -173,8 +174,8 @@ fn an_idle_client_takes_40_bytes() {
         return;
     }
     let server = Server::start(&[]);
-    // Before the second one is greeted, the server has seen the FIN of the first, which it discards
-    // into 64 KiB of its stack.
+    // Before the second client is greeted, the server has seen the FIN of the first, and has
+    // discarded it into 64 KiB of its stack.
     assert_echoes(server.connect(), b"warm up");
     assert_echoes(server.connect(), b"warm up");
     let idle = server.own_memory();

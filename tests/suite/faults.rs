@@ -36,7 +36,7 @@ fn an_error_that_stays_is_met_with_patience() {
                 trace.text()
             );
         }
-        // The counts first, then the time that they are allowed to have taken.
+        // First the counts, then the time that they may have taken.
         let (tries, lines) = (count(&trace, errno), count(&log, "cannot accept"));
         let polls = count(&trace, "epoll_");
         let runs = 2 + start.elapsed().as_millis() as usize / 100;
@@ -51,7 +51,8 @@ fn an_error_that_stays_is_met_with_patience() {
     }
 }
 
-/// However many calls an echo took, the FIN follows in the same turn: no event would ask for it.
+/// However many calls an echo took, the FIN follows in the same turn, because no event would ask
+/// for it.
 #[test]
 fn the_fin_is_not_put_off() {
     if !have_strace() {
@@ -74,8 +75,8 @@ fn strace(inject: &str) -> Command {
     strace
 }
 
-/// More clients than descriptors: those beyond wait in the backlog and are served as others leave.
-/// On the way accept4 fails for want of a descriptor, again and again.
+/// More clients than descriptors: the others wait in the backlog and are served as clients leave.
+/// On the way accept4 fails again and again, because there is no descriptor.
 #[test]
 fn clients_beyond_the_descriptor_limit_wait_for_their_turn() {
     const CLIENTS: usize = 200;
@@ -92,9 +93,9 @@ fn clients_beyond_the_descriptor_limit_wait_for_their_turn() {
     server.assert_descriptors_return_to(base);
 }
 
-/// At the limit nobody leaves for a while; then descriptors come free, and no new client arrives to
-/// make an edge. The one that waits is served all the same, and at once: in the trace no wait runs
-/// out between the close of ours and the accept that it makes possible.
+/// At the limit no client leaves for a while. Then descriptors become free, and no new client
+/// arrives to make an edge. The client that waits is served all the same, and at once: in the trace
+/// no wait runs out between the close of ours and the accept that it makes possible.
 #[test]
 fn the_last_in_the_queue_is_served_as_soon_as_one_leaves() {
     if !have_strace() {
@@ -142,7 +143,7 @@ fn the_last_in_the_queue_is_served_as_soon_as_one_leaves() {
     );
 }
 
-/// Being stopped and continued interrupts the poll, without any signal handler (signal(7)).
+/// A stop and a continuation interrupt the poll, without any signal handler (signal(7)).
 #[test]
 fn it_may_be_stopped_and_continued() {
     let server = Server::start(&[]);
@@ -160,9 +161,9 @@ fn it_may_be_stopped_and_continued() {
     assert_rest(&mut before, b"before");
 }
 
-/// It may be stopped, or its machine be, for longer than clients have: whoever did in time what was
-/// left to it, to send a message or a FIN, is served, though more of them are ready than one batch of
-/// events has. Who did nothing is closed.
+/// The server, or its machine, may be stopped for longer than clients have. A client that has sent
+/// its message or its FIN in time is served, even if more of them are ready than one batch of
+/// events has. A client that has sent nothing is disconnected.
 #[test]
 fn whoever_was_in_time_is_served_after_a_stop() {
     const EACH: u64 = 600;
@@ -198,8 +199,8 @@ fn whoever_was_in_time_is_served_after_a_stop() {
     assert_ends_with(server, &[("echoed", 2 * EACH), ("timed out", 1)]);
 }
 
-/// While the server does not get to accept, the kernel does, up to the backlog: nobody believes to
-/// be connected and is never greeted (with mio's fixed 128 two thirds of these are).
+/// While the server does not accept, the kernel does, up to the backlog. No client believes to be
+/// connected and is never greeted (with mio's fixed 128 two thirds of these are).
 #[test]
 fn a_burst_during_a_pause_is_greeted_to_the_last() {
     const CLIENTS: u64 = 3000;

@@ -1,5 +1,5 @@
-//! Three processes behind a proxy, with the configurations as they are shipped: each is restarted in
-//! turn, and no client sees it.
+//! Three processes behind a proxy, with the configurations as they are shipped. Each is restarted
+//! in turn, and no client notices.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -19,11 +19,11 @@ use crate::util::{
 
 const LOAD: &str = env!("CARGO_BIN_EXE_hello-load");
 
-/// Where Debian has them, which is not in everybody's PATH.
+/// Debian's folder, which is not in everybody's PATH.
 const HAPROXY: &str = "/usr/sbin/haproxy";
 const NGINX: &str = "/usr/sbin/nginx";
 
-/// What both configurations ask for.
+/// The limit that both configurations need.
 const DESCRIPTORS: u64 = 9000;
 
 /// What HAProxy calls the servers.
@@ -97,7 +97,7 @@ fn behind_haproxy() {
     assert!(left_early > 0, "the checks");
 }
 
-/// nginx has no health checks and is told of nothing.
+/// nginx has no health checks, and nobody tells it anything.
 #[test]
 fn behind_nginx() {
     const MODULE: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
@@ -139,7 +139,7 @@ fn behind_nginx() {
     assert_eq!(fleet.books(), [right, 0, 0]);
 }
 
-/// Three servers and the proxy's address, all on one port and each on a loopback address of its own:
+/// Three servers and the proxy's address, all on one port and each at its own loopback address, so
 /// a process that comes back finds its port free.
 struct Fleet {
     addresses: [SocketAddr; 3],
@@ -170,8 +170,8 @@ impl Fleet {
         fleet
     }
 
-    /// Starts the proxy with `config` aimed at this fleet, and waits until it listens. Each server is
-    /// named there so many times.
+    /// Starts the proxy with `config` changed to this fleet, and waits until it listens. The
+    /// configuration names each server so many times.
     fn proxy(&self, config: &str, times: usize, run: impl FnOnce(&Path) -> Command) -> Proxy {
         let mut config = replaced(config, 1, "127.0.0.1:8000", &self.front.to_string());
         for (port, address) in (8001..).zip(self.addresses) {
@@ -202,7 +202,8 @@ impl Fleet {
         let log = TempPath::new("member.log");
         let mut command = Command::new(BINARY);
         let address = self.addresses[i].to_string();
-        // A busy machine may take longer than the default for a FIN, which would be a lingering cut.
+        // A busy machine may take longer than the default for a FIN, which would count as a
+        // lingering cut.
         command.args(["--listen", &address, "--linger", "15s"]);
         command.args(options);
         command.env("RUST_LOG", "info");
@@ -210,14 +211,14 @@ impl Fleet {
         self.members[i] = Some(Member { server, log });
     }
 
-    /// A SIGTERM, and the end that follows. Returns its last line.
+    /// A SIGTERM and the end that follows. Returns its last line.
     fn end(&mut self, i: usize) -> String {
         let Member { server, log } = self.members[i].take().unwrap();
         server.signal("TERM");
         let (status, _) = server.end();
         let said = std::fs::read_to_string(&log.0).unwrap();
         assert_eq!(status.code(), Some(0), "{said}");
-        // Neither clients nor health checks are news.
+        // Neither clients nor health checks are logged.
         let news = said.lines().filter(|line| !line.contains("] accepted "));
         assert_eq!(news.count(), 3, "two at first, one at the end: {said}");
         let line = said.lines().last().unwrap().to_owned();
@@ -235,7 +236,7 @@ impl Fleet {
         wait_until("it has served more", || self.echoed(i) > before);
     }
 
-    /// How many exchanges it has served, by the books that it logs when it is asked to.
+    /// How many exchanges it has served, by the counters that it logs on SIGUSR1.
     fn echoed(&self, i: usize) -> u64 {
         let Member { server, log } = self.members[i].as_ref().unwrap();
         let books = || -> Vec<String> {
@@ -250,8 +251,8 @@ impl Fleet {
         echoed(books().last().unwrap())
     }
 
-    /// What the protocol promises holds behind a proxy, too: three times each. Returns how many
-    /// exchanges that were, with the first of all.
+    /// The protocol's promises hold behind a proxy, too: it checks each three times. Returns how
+    /// many exchanges there were, with the first of all.
     fn polite_exchanges(&self) -> u64 {
         for seed in 0..3 {
             assert_echoes(connect(self.front), &payload(seed, 700));
@@ -304,8 +305,8 @@ impl Fleet {
         right
     }
 
-    /// Ends all. How many connections they have echoed, how many left early, and how many ended
-    /// otherwise, those that ended before included.
+    /// Ends all of them. How many connections they echoed, how many left early, and how many ended
+    /// otherwise, including the servers that ended before.
     fn books(mut self) -> [u64; 3] {
         (0..3).for_each(|i| drop(self.end(i)));
         let mut sums = [0; 3];
@@ -344,7 +345,7 @@ impl Admin {
         assert_eq!(answer.trim(), "");
     }
 
-    /// Until this column of `show stat` is so.
+    /// Waits until this column of `show stat` has this value.
     fn wait_until(&self, server: &str, column: &str, expected: &str) {
         wait_until(&format!("{server}'s {column} is {expected}"), || {
             self.column(server, column) == expected
@@ -361,7 +362,7 @@ impl Admin {
     }
 }
 
-/// Ends with the test. What it has said is shown if that fails.
+/// Ends with the test. If the test fails, its output is shown.
 struct Proxy {
     child: Child,
     _file: TempPath,
@@ -370,7 +371,7 @@ struct Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        // By a signal that it can catch: nginx has children of its own.
+        // By a signal that it can catch, because nginx has children of its own.
         signal(&self.child.id().to_string(), "TERM");
         let start = Instant::now();
         while matches!(self.child.try_wait(), Ok(None)) && start.elapsed() < PATIENCE {
@@ -381,7 +382,7 @@ impl Drop for Proxy {
     }
 }
 
-/// The text with something else in as many places as this is in.
+/// The text with a replacement, in as many places as this occurs.
 fn replaced(text: &str, times: usize, from: &str, to: &str) -> String {
     assert_eq!(text.matches(from).count(), times, "{from} in {text}");
     text.replace(from, to)

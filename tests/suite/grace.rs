@@ -1,4 +1,4 @@
-//! What a shutdown's grace promises when this process was stopped for longer than that.
+//! What the grace of a shutdown promises if this process was stopped for longer.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::util::{PATIENCE, Peer, assert_greeted, assert_rest, last_line, logging, terms};
 
-/// A client whose message arrived while the process was stopped is served, though the grace is over by
-/// then. So is one whose FIN arrived.
+/// A client whose message or FIN arrived while the process was stopped is served, though the grace
+/// is over by then.
 #[test]
 fn a_pause_that_outlasts_the_grace_resets_no_client() {
     const GRACE: Duration = Duration::from_millis(300);
@@ -15,7 +15,7 @@ fn a_pause_that_outlasts_the_grace_resets_no_client() {
     let mut clients: Vec<TcpStream> = (0..6).map(|_| server.connect()).collect();
     clients.iter_mut().for_each(assert_greeted);
     server.signal("TERM");
-    // It has heard of that once it takes no more connections.
+    // It has received the signal when it does not accept any more.
     let start = Instant::now();
     while TcpStream::connect_timeout(&server.address(), Duration::from_millis(50)).is_ok() {
         assert!(start.elapsed() < PATIENCE, "it still listens");

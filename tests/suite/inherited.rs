@@ -1,5 +1,5 @@
-//! Sockets that were passed in: they are left as they were found, and what others do with them is not
-//! in the server's hands.
+//! Sockets that were passed in. They are left as they were found, and other processes may do
+//! anything with them.
 
 use std::fmt::Debug;
 use std::io::Write;
@@ -69,8 +69,8 @@ nix::getsockopt_impl!(
     sockopt::GetBool
 );
 
-/// However the server ends, the next program finds the socket as it was, and so are the connections that
-/// it accepts. Only O_NONBLOCK stays: others may rely on it by then.
+/// However the server ends, the next program finds the socket as it was, and so are the connections
+/// that it accepts. Only O_NONBLOCK stays, because others may rely on it by then.
 #[test]
 fn a_passed_in_socket_is_left_as_it_was() {
     let path = TempPath::new("left.sock");
@@ -100,8 +100,8 @@ fn a_passed_in_socket_is_left_as_it_was() {
     }
 }
 
-/// Another process that has the socket makes it block, again and again, and takes clients away: the
-/// server waits for none of them, and its own clients are served.
+/// Another process that has the socket makes it block, again and again, and takes clients away. The
+/// server never waits, and serves its own clients.
 #[test]
 fn a_socket_that_others_use_does_not_block_it() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -120,7 +120,7 @@ fn a_socket_that_others_use_does_not_block_it() {
     server.end_within(PATIENCE / 4);
 }
 
-/// What is saved is saved here, too: the message is acknowledged by its echo.
+/// The saving works here, too: the echo acknowledges the message.
 #[test]
 fn a_client_of_a_passed_in_socket_is_acknowledged_by_its_echo() {
     if let Some(said) = in_a_network(PATIENCE, "", segments_are_counted) {

@@ -1,4 +1,4 @@
-//! How many it can hold, what it says of that, and what becomes of those beyond.
+//! How many clients it can hold, what it says about that, and what becomes of the others.
 
 use std::fs::File;
 use std::io::Write;
@@ -26,7 +26,7 @@ fn read(log: &TempPath) -> String {
     std::fs::read_to_string(&log.0).unwrap()
 }
 
-/// The descriptors that are no client's: 16, or more where the tests were started with some that
+/// The descriptors that belong to no client: 16, or more if the tests were started with some that
 /// every child inherits. Three were not open yet when it counted them, and it keeps 8 back.
 fn own(server: &Server) -> usize {
     (server.descriptors() - 3 + 8).max(16)
@@ -74,8 +74,8 @@ fn no_room_for_a_single_client_is_an_error() {
     assert!(output.stdout.is_empty());
 }
 
-/// Those beyond the limit wait in the backlog, and every one has its turn, though nobody new comes
-/// to make an edge. It is no error, and no news more than once a second.
+/// Clients beyond the limit wait in the backlog, and each is served in its turn, though no new one
+/// comes to make an edge. This is no error, and is logged at most once a second.
 #[test]
 fn clients_beyond_max_connections_wait_for_their_turn() {
     const CLIENTS: usize = 200;
@@ -108,7 +108,7 @@ fn clients_beyond_max_connections_wait_for_their_turn() {
     }
 }
 
-/// As many as may be, and nobody waits: that is no news.
+/// As many clients as allowed, and none that waits: this is not logged.
 #[test]
 fn a_full_server_is_no_news_while_nobody_waits() {
     let log = TempPath::new("full");
@@ -125,7 +125,7 @@ fn a_full_server_is_no_news_while_nobody_waits() {
     assert!(!said.contains("others wait"), "{said}");
 }
 
-/// Nobody is kept from a place by those who wait at another listener.
+/// Clients that wait at another listener keep nobody from a place.
 #[test]
 fn every_listener_has_its_turn() {
     let mut command = Command::new(BINARY);
@@ -139,14 +139,14 @@ fn every_listener_has_its_turn() {
     crowd[0].write_all(b"done").unwrap();
     assert_rest(&mut crowd[0], b"done");
     drop(crowd.remove(0));
-    // The place is the lone one's now, or one of the crowd's, who leaves it at once.
+    // The place belongs to the single client now, or to one of the crowd, which leaves it at once.
     crowd[0].write_all(b"done").unwrap();
     crowd[0].half_close();
     assert_greeted(&mut lone);
 }
 
-/// A limit that somebody lowers while the server runs makes accept4 fail; when somebody raises it
-/// again, nothing of ours comes free, and the client that waits is greeted all the same.
+/// A limit that is lowered while the server runs makes accept4 fail. When it is raised again, none
+/// of our descriptors becomes free, and the client that waits is greeted all the same.
 #[test]
 fn a_limit_that_changes_is_survived() {
     if !have("prlimit") {
@@ -188,8 +188,8 @@ fn wait_for(log: &TempPath, line: &str) {
     }
 }
 
-/// Those that wait while it cannot accept cost it next to nothing, whether it knows when that ends (as
-/// one of its clients leaves) or tries now and then.
+/// Clients that wait while it cannot accept cost it next to nothing, whether it knows when that
+/// ends (because one of its clients leaves) or tries now and then.
 #[test]
 fn a_server_that_cannot_accept_sleeps() {
     const A_WHILE: Duration = Duration::from_secs(2);
@@ -217,7 +217,8 @@ fn a_server_that_cannot_accept_sleeps() {
     }
 }
 
-/// What the server has used so far, of user's and system's time: in hundredths of a second, proc(5).
+/// The processor time that the server has used so far, for the user and the system, in hundredths
+/// of a second (proc(5)).
 fn cpu_time(server: &Server) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.pid())).unwrap();
     let (_, fields) = stat.rsplit_once(") ").unwrap(); // from the third field on
@@ -226,8 +227,8 @@ fn cpu_time(server: &Server) -> Duration {
     Duration::from_millis(10 * ticks.sum::<u64>())
 }
 
-/// What the table takes is asked for before it is promised: a limit on the process's addresses makes
-/// it smaller and does not end the server.
+/// The memory of the table is asked for before it is promised: a limit on the process's addresses
+/// makes the table smaller and does not end the server.
 #[test]
 fn memory_may_bind_too() {
     if !have_descriptors(10_000) {
@@ -237,7 +238,7 @@ fn memory_may_bind_too() {
     let server = limited("ulimit -n 10000", &[], &log);
     let size = server.status("VmSize");
     let size: u64 = size.trim_end_matches(" kB").parse().unwrap();
-    // The table of 10,000 is 400 KB of that, and 1 MiB is kept back for all else.
+    // The table of 10,000 takes 400 KB of that, and 1 MiB is kept back for everything else.
     let limit = format!("ulimit -n 10000; ulimit -v {}", size + 1024 - 150);
     let server = limited(&limit, &[], &log);
     let half = (10_000 - own(&server)) / 2; // before it has a client

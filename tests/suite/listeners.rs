@@ -48,7 +48,7 @@ fn where_a_name_has_two_addresses(hosts: &TempPath, script: &str) -> Option<Comm
     Some(shell(format!("{make}\n{script}")))
 }
 
-/// A second server does not go to another address of the name: clients would find the one or the
+/// A second server does not use another address of the name, because clients would find one or the
 /// other.
 #[test]
 fn a_name_whose_first_address_is_taken_is_in_use() {
@@ -84,7 +84,7 @@ fn a_name_is_bound_at_the_first_address_that_is_there() {
     }
 }
 
-/// `[::]` means everybody. strace plays a kernel that was booted with ipv6.disable=1.
+/// `[::]` means everybody. strace imitates a kernel that was booted with ipv6.disable=1.
 #[test]
 fn without_ipv6_everybody_is_0_0_0_0() {
     if !have_strace() {
@@ -143,14 +143,14 @@ fn a_name_in_the_abstract_namespace() {
     assert!(said.ends_with(&line), "{said}");
 }
 
-/// A process that may read the directory, and no more, cannot keep the server from starting.
+/// A process that may only read the directory cannot keep the server from starting.
 #[test]
 fn no_lock_can_be_held_by_others() {
     let directory = TempDirectory::new();
     let path = directory.0.join("held.sock");
     let held = OpenOptions::new().read(true).open(&directory.0).unwrap();
     let _directory = Flock::lock(held, FlockArg::LockExclusiveNonblock).unwrap();
-    // Versions before this one had a lock in the abstract namespace.
+    // Earlier versions had a lock in the abstract namespace.
     let mut hasher = DefaultHasher::new();
     path.hash(&mut hasher);
     let name = format!("hello-echo-{:016x}", hasher.finish());
@@ -163,8 +163,8 @@ fn no_lock_can_be_held_by_others() {
     drop(server);
 }
 
-/// What a process that was killed within its start leaves behind hinders nobody: a lock, a socket, or a
-/// lock that this user may not open.
+/// A process that was killed while it started leaves nothing that hinders others: a lock, a socket,
+/// or a lock that this user may not open.
 #[test]
 fn the_lock_of_a_killed_server_does_not_count() {
     let directory = TempDirectory::new();
@@ -178,7 +178,7 @@ fn the_lock_of_a_killed_server_does_not_count() {
     assert_eq!(directory.files(), [""; 0]);
 }
 
-/// Nor does one that another user has left, which cannot be opened. Root can open all; in a user
+/// Nor does a lock that another user has left, which cannot be opened. Root can open all; in a user
 /// namespace it is a user like any other.
 #[test]
 fn the_lock_of_another_user_does_not_count_for_ever() {
@@ -198,7 +198,7 @@ fn the_lock_of_another_user_does_not_count_for_ever() {
     assert_eq!(directory.files(), ["left.sock"]);
 }
 
-/// Of servers that begin at once, where a killed one has left its socket, one begins.
+/// If several servers start at once where a killed one has left its socket, exactly one starts.
 #[test]
 fn one_of_many_replaces_a_stale_socket() {
     const SERVERS: usize = 8;
@@ -229,8 +229,8 @@ fn one_of_many_replaces_a_stale_socket() {
     }
 }
 
-/// A client cannot pass descriptors, which the server would have to close: the kernel refuses them. The
-/// client is served all the same.
+/// A client cannot pass descriptors, which the server would have to close, because the kernel
+/// refuses them. The client is served all the same.
 #[test]
 fn passed_descriptors_are_refused() {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
@@ -259,8 +259,8 @@ fn passed_descriptors_are_refused() {
     drop(server);
 }
 
-/// From the signal on a Unix socket refuses newcomers at once, though clients wait in its queue, or
-/// nobody does, for the one place there is. A client in the queue is served.
+/// From the signal on, a Unix socket refuses new clients at once, whether or not others wait in its
+/// queue. A client in the queue is served.
 #[test]
 fn a_shutdown_refuses_newcomers_at_a_unix_socket() {
     for waiting in [0, 1, 3] {

@@ -1,9 +1,9 @@
-//! The programs and the library from outside: everything that the README promises.
+//! The programs and the library from outside: everything that the texts promise.
 //!
-//! One binary, because each further one takes its time to link. So all tests share a process, and
-//! run in threads of it: a test may not change what belongs to the process, such as its signals or
-//! its environment. A test that does, or that needs thousands of descriptors, calls [`util::alone`]
-//! first. Those that count a server's turns are in tests/reactor.rs.
+//! There is one binary, because each further one takes its time to link. So all tests share a
+//! process, and run in threads of it: a test may not change what belongs to the process, such as
+//! its signals or its environment. A test that does, or that needs thousands of descriptors, calls
+//! [`util::alone`] first. Tests that count a server's turns are in tests/reactor.rs.
 
 #![cfg(feature = "cli")]
 #![allow(

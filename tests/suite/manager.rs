@@ -1,4 +1,4 @@
-//! What a service manager hears of the server's life.
+//! What a service manager learns of the server's life.
 
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::util::{BINARY, PATIENCE, Peer, Server, TempPath, assert_greeted, last_line, output};
 
-/// Hears what a server says to its manager, in order.
+/// Receives what a server tells its manager, in order.
 struct Manager {
     socket: UnixDatagram,
     path: TempPath,

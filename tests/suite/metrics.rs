@@ -1,4 +1,4 @@
-//! The metrics, as Prometheus and everybody else who has found the port sees them.
+//! The metrics, as Prometheus and everybody else who finds the port sees them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -13,7 +13,7 @@ use crate::util::{
     connect_unix, have, in_time, reset,
 };
 
-/// A server with metrics on a port of its own, and where they are: its log tells.
+/// A server with metrics on a port of their own, and their address from its log.
 fn watched(options: &[&str]) -> (Server, SocketAddr) {
     spawn_watched(
         Command::new(BINARY)
@@ -40,7 +40,7 @@ fn spawn_watched(command: &mut Command) -> (Server, SocketAddr) {
     (server, address)
 }
 
-/// What is answered to a request that is sent in one piece: the head, and the body.
+/// The answer to a request that is sent in one piece: the head, and the body.
 fn ask(mut stream: impl Read + Write, request: &[u8]) -> (String, String) {
     stream.write_all(request).unwrap();
     let mut answer = String::new();
@@ -75,7 +75,7 @@ fn samples(page: &str) -> BTreeMap<&str, u64> {
     samples.filter(|(_, value)| *value != 0).collect()
 }
 
-/// Every way to end that needs no patience, and what was sent and received, to the byte.
+/// Every way to end that needs no waiting, and the bytes received and sent, exactly.
 #[test]
 fn they_say_what_became_of_the_clients() {
     let (server, metrics) = watched(&["--max-connections", "77", "--timeout", "1h"]);
@@ -109,7 +109,7 @@ fn they_say_what_became_of_the_clients() {
     }
 }
 
-/// Names, units, types and help are what Prometheus' own linter wants.
+/// Names, units, types and help are as Prometheus' own linter wants them.
 #[test]
 fn the_linter_has_nothing_to_say() {
     if have("promtool") {
@@ -132,7 +132,8 @@ fn the_linter_has_nothing_to_say() {
     }
 }
 
-/// Other requests are told what is wrong, and hear it to the end: no reset, however much they send.
+/// Other requests are answered with what is wrong, to the end and without a reset, however much
+/// they send.
 #[test]
 fn other_requests_hear_why() {
     let (server, metrics) = watched(&[]);
@@ -182,8 +183,8 @@ fn other_requests_hear_why() {
     );
 }
 
-/// As many clients as there may be, some in the queue, and no descriptor left for any: the metrics
-/// have theirs.
+/// As many clients as allowed, some in the queue, and no descriptor left: the metrics have their
+/// own.
 #[test]
 fn they_answer_at_the_descriptor_limit() {
     let limited = "ulimit -n 64; exec \"$@\"";
@@ -195,7 +196,7 @@ fn they_answer_at_the_descriptor_limit() {
     let mut clients: Vec<_> = (0..most).map(|_| server.connect()).collect();
     clients.iter_mut().for_each(assert_greeted);
     let waiting = server.connect();
-    // As many at once as there can be.
+    // As many at once as allowed.
     let mut scrapers: Vec<_> = (0..16).map(|_| connect(metrics)).collect();
     scrapers
         .iter_mut()
@@ -216,8 +217,8 @@ fn they_answer_at_the_descriptor_limit() {
     assert_echoes(waiting, b"and now there is room");
 }
 
-/// Many who begin a request and do not end it keep nobody from the metrics, nor from the server, and
-/// take no more than their 16 places.
+/// Many scrapers that begin a request and do not end it block neither other scrapers nor clients,
+/// and take only their 16 places.
 #[test]
 fn slow_requests_keep_nobody() {
     let (server, metrics) = watched(&[]);
@@ -242,7 +243,7 @@ fn slow_requests_keep_nobody() {
     server.assert_descriptors_return_to(base);
 }
 
-/// Of those who come all at once, and have asked, nobody makes room unanswered.
+/// All come at once and have sent a request: none makes room before it is answered.
 #[test]
 fn a_burst_is_answered() {
     let (server, metrics) = watched(&[]);
@@ -257,7 +258,7 @@ fn a_burst_is_answered() {
     }
 }
 
-/// One that is slow for too long is closed, though bytes trickle.
+/// A scraper that is too slow is closed, though bytes trickle.
 #[test]
 fn a_request_has_five_seconds() {
     let (_server, metrics) = watched(&[]);
@@ -280,7 +281,7 @@ fn a_request_has_five_seconds() {
     assert_eq!(silent.read(&mut [0]).unwrap_or(0), 0);
 }
 
-/// Whoever drains it can watch it drain.
+/// Whoever drains a server can watch it drain.
 #[test]
 fn they_are_there_until_the_last_client_has_left() {
     let (mut server, metrics) = watched(&[]);
@@ -308,8 +309,8 @@ fn they_can_be_on_a_unix_socket() {
     server.assert_serves();
 }
 
-/// Scrapers whose path takes 100 ms each way, beside peers that connect and say nothing, 2,000 a second:
-/// none of these may push a scraper out.
+/// Scrapers whose path takes 100 ms each way, beside 2,000 peers a second that connect and are
+/// silent: none of these may push a scraper out.
 #[test]
 fn silent_connections_keep_no_scraper_out() {
     const ROUND_TRIP: Duration = Duration::from_millis(100);

@@ -1,5 +1,4 @@
-//! The files of packaging/ are what the programs say of themselves, and what the tools that they are
-//! for take.
+//! The files of packaging/ agree with the programs, and the tools that they are for accept them.
 
 use std::fs;
 use std::path::Path;
@@ -28,7 +27,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(file(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
 }
 
-/// The committed file is this, or becomes this.
+/// The committed file has this text, or gets it with UPDATE.
 fn assert_is(path: &str, text: &str) {
     if std::env::var_os("UPDATE").is_some() {
         fs::write(file(path), text).unwrap();
@@ -39,7 +38,7 @@ fn assert_is(path: &str, text: &str) {
     );
 }
 
-/// What a tool that succeeds has to say, on stdout and on stderr.
+/// The output of a tool that succeeds, on stdout and on stderr.
 fn run(tool: &mut Command) -> (String, String) {
     let output = output(tool);
     let [said, complaints] = [output.stdout, output.stderr].map(|s| String::from_utf8(s).unwrap());
@@ -59,7 +58,7 @@ fn man_pages_have_the_options() {
     }
 }
 
-/// What the table of options has to say in a man page. The rest of it is written by hand.
+/// The sections of a man page that the table of options makes. The rest is written by hand.
 const GENERATED: [&str; 3] = ["NAME", "SYNOPSIS", "OPTIONS"];
 
 const MADE_BY: &str = r#".\" NAME, SYNOPSIS and OPTIONS are made by tests/suite/packaging.rs, from the table of options."#;
@@ -67,7 +66,7 @@ const MADE_BY: &str = r#".\" NAME, SYNOPSIS and OPTIONS are made by tests/suite/
 /// No name of an option or a variable is broken at the end of a line.
 const LEGIBLE: &str = ".nh\n.ad l";
 
-/// The page with these sections, and all before the first one, made anew.
+/// The page, with these sections and everything before the first one made anew.
 fn with_options(page: &str, mut program: clap::Command) -> String {
     let usage = program.render_usage().to_string();
     let usage = usage.strip_prefix("Usage: ").unwrap().to_owned();
@@ -165,7 +164,8 @@ fn bash_and_zsh_complete() {
             let script = file(&format!("completions/{}", file_name(shell, name)));
             run(Command::new(shell.to_string()).args(["-n", &script]));
             let mut terminal = Client::start("script", &["-qec", start, "/dev/null"]);
-            // What is typed is shown, too, so it must differ from what is waited for.
+            // The terminal shows what is typed, too, so the typed text must differ from the text
+            // that is waited for.
             let stand_in = format!("{name}() {{ echo got \"<$*>\"; }}");
             terminal.send(format!("{stand_in}; {setup}{script}; echo re''ady\n").as_bytes());
             terminal.expect("ready\r\n");
@@ -195,7 +195,7 @@ fn systemd_units_are_sound() {
     if !have("systemd-analyze") {
         return;
     }
-    // Copies, side by side, that name a program which is there.
+    // Copies, side by side, that name a program which exists.
     let units = ["hello-echo.service", "hello-echo.socket"].map(|unit| {
         let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join(unit);
         let text = read(&format!("systemd/{unit}")).replace("/usr/bin/hello-echo", BINARY);
@@ -206,8 +206,8 @@ fn systemd_units_are_sound() {
     assert_silent(analyze.args(["verify", "--man=no"]).args(units));
 }
 
-/// Of 100, where 0 is what can do nothing. What is left is what the server is for: the network,
-/// anybody's address, sockets of the two kinds, /proc/sys.
+/// Of 100, where 0 is a service that can do nothing. The rest is what the server needs: the
+/// network, any address, sockets of the two kinds, /proc/sys.
 const EXPOSURE: &str = "11";
 
 #[test]
@@ -224,7 +224,7 @@ fn the_container_file_is_sound() {
     if have("hadolint") {
         assert_silent(Command::new("hadolint").arg(file("Containerfile")));
     }
-    // What it copies is enough for cargo, which wants every file that Cargo.toml names.
+    // The files that it copies are enough for cargo, which needs every file that Cargo.toml names.
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let build = Path::new(env!("CARGO_TARGET_TMPDIR")).join("container");
     let _ = fs::remove_dir_all(&build);
@@ -239,7 +239,7 @@ fn the_container_file_is_sound() {
             .args(sources.iter().map(|path| root.join(path)));
         assert_silent(cp.arg(build.join(target)));
     }
-    // For one target, as the crates that only others need may not be there; any Linux is as good.
+    // For one target, because the crates that only others need may be missing. Any Linux will do.
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["fetch", "--offline", "--locked", "--target", &target]);
@@ -258,7 +258,7 @@ fn the_kubernetes_manifest_is_valid() {
     }
 }
 
-/// The programs know what the other files set and ask of them, and are of that version.
+/// The programs know what the other files set and ask of them, and have that version.
 #[test]
 fn the_programs_take_what_they_are_told() {
     let help = hello_echo::program::cli::command()

@@ -1,4 +1,4 @@
-//! The protocol, promised to every client: the shipped binary over loopback.
+//! The protocol, as it is promised to every client: the shipped binary over loopback.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -14,8 +14,8 @@ use crate::util::{
     have, have_descriptors, output, payload,
 };
 
-/// What one client does to the server, and the echo that it gets between the greeting and a
-/// clean end.
+/// What one client sends and does, and the echo that it receives between the greeting and a clean
+/// end.
 struct Case {
     what: &'static str,
     client: fn(&mut TcpStream),
@@ -136,7 +136,7 @@ fn every_byte_value() {
     }
 }
 
-/// The rest is discarded without a reset, which would take the echo with it.
+/// The rest is discarded without a reset, which would destroy the echo.
 #[test]
 fn more_than_the_limit_is_cut_to_it() {
     let server = Server::start(&[]);
@@ -159,9 +159,9 @@ fn more_than_the_limit_is_cut_to_it() {
     server.assert_descriptors_return_to(base);
 }
 
-/// A descriptor that is passed over a Unix socket ends a receive early, with more to come: here while
-/// the buffers are full, so that nothing new arrives to make an edge. The socket is one that was passed
-/// in, because the server's own refuse descriptors since Linux 6.16.
+/// A descriptor that is passed over a Unix socket ends a receive early. Here the buffers are full,
+/// so nothing new arrives to make an edge. The socket is one that was passed in, because since
+/// Linux 6.16 the server's own refuse descriptors.
 #[test]
 fn a_passed_descriptor_hides_nothing() {
     if !have("python3") {
@@ -238,7 +238,7 @@ fn the_greeting_is_what_was_asked_for() {
     }
 }
 
-/// A thousand at once, and each gets its own bytes.
+/// A thousand at once, and each receives its own bytes.
 #[test]
 fn a_thousand_clients_at_once() {
     const CLIENTS: u64 = 1000;
@@ -262,7 +262,7 @@ fn a_thousand_clients_at_once() {
     server.assert_descriptors_return_to(base);
 }
 
-/// A reset ends that one connection, at whatever moment, and touches nothing else.
+/// A reset ends only its own connection, at whatever moment.
 #[test]
 fn a_reset_in_every_phase_is_that_clients_own() {
     type Phase = (&'static str, fn(&mut TcpStream));
@@ -308,8 +308,8 @@ fn a_reset_in_every_phase_is_that_clients_own() {
     server.assert_descriptors_return_to(base);
 }
 
-/// The server's FIN follows the echo directly. Its socket stays for the client's FIN, but not longer
-/// than asked for, whether the client is silent or goes on sending.
+/// The server's FIN follows the echo directly. Its socket waits for the client's FIN, but not
+/// longer than asked for, whether the client is silent or goes on sending.
 #[test]
 fn lingering_ends_in_time() {
     let server = Server::start(&["--linger", "200ms", "--timeout", "0"]);
@@ -325,7 +325,7 @@ fn lingering_ends_in_time() {
     server.assert_descriptors_return_to(base);
 }
 
-/// Without lingering a client that sends one message has it echoed all the same.
+/// Without lingering, a client that sends one message still receives its echo.
 #[test]
 fn linger_0_closes_at_once() {
     let server = Server::start(&["--linger", "0"]);

@@ -1,4 +1,4 @@
-//! A queue that would overflow: no client becomes a ghost, connected and never heard of.
+//! A queue that would overflow. No client becomes a ghost, which is connected and never served.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use crate::util::{PATIENCE, Server, in_a_network, tcp_counter};
 use socket2::{Domain, Socket, Type};
 
-/// Many more clients at once than there is room for, in a network of their own, whose counters are not
-/// disturbed: all of them are served, though the server is full all the time.
+/// Many more clients at once than there is room for, in a network of their own, whose counters
+/// nothing else changes: all of them are served, though the server is full all the time.
 #[test]
 fn a_full_queue_makes_no_ghosts() {
     if let Some(said) = in_a_network(2 * PATIENCE, "", clients_beyond_the_backlog_are_served) {
@@ -40,14 +40,14 @@ fn clients_beyond_the_backlog_are_served() {
     );
 }
 
-/// One that sends its message a while after it was greeted, and leaves with its echo.
+/// A client that sends its message a while after it was greeted, and leaves with its echo.
 struct Client {
     stream: TcpStream,
     received: Vec<u8>,
     greeted_at: Option<Instant>,
 }
 
-/// How long it thinks.
+/// How long it waits before that.
 const A_WHILE: Duration = Duration::from_millis(50);
 
 impl Client {

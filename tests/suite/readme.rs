@@ -67,8 +67,8 @@ fn cargo_run() {
     );
 }
 
-/// In a terminal of its own, as a person sees it: what is typed is shown by the terminal, then
-/// comes the echo, then telnet's own word that the server closed.
+/// In a terminal of its own, as a person sees it: the terminal shows what is typed, then comes the
+/// echo, then telnet's own line that the server closed.
 #[test]
 fn telnet() {
     if !have("telnet") || !have("script") {
@@ -119,8 +119,8 @@ fn hello_load_check() {
     );
 }
 
-/// The report that the README shows is one of this run's: the same lines with the same counts, if not
-/// the same times.
+/// The report in the README is one of this run: the same lines with the same counts, if not the
+/// same times.
 #[cfg(feature = "load")]
 #[test]
 fn hello_load_report() {
@@ -137,7 +137,7 @@ fn hello_load_report() {
     assert_eq!(without_times(&said), without_times(shown), "{said}");
 }
 
-/// With every time, rate, seed and bar as a hash; and one line for all bars.
+/// With every time, rate, seed and bar replaced by a hash, and one line for all bars.
 #[cfg(feature = "load")]
 fn without_times(report: &str) -> Vec<String> {
     let mut lines: Vec<String> = vec![];
@@ -167,7 +167,7 @@ fn without_times(report: &str) -> Vec<String> {
     lines
 }
 
-/// The table of the report's fields has all of them, and nothing else.
+/// The manual page has all fields of the report, and no others.
 #[cfg(feature = "load")]
 #[test]
 fn hello_load_json() {
@@ -185,7 +185,7 @@ fn hello_load_json() {
     assert_eq!(names, fields);
 }
 
-/// What the tags of a section of a manual page name.
+/// The names in the tags of a section of a manual page.
 fn names_in_manual(page: &'static str, section: &str) -> Vec<&'static str> {
     let (_, section) = page.split_once(&format!("\n.SH {section}\n")).unwrap();
     let (section, _) = section.split_once("\n.SH ").unwrap_or((section, ""));
@@ -198,7 +198,7 @@ fn names_in_manual(page: &'static str, section: &str) -> Vec<&'static str> {
     .collect()
 }
 
-/// The manual page has all metrics, and nothing else; the reasons, too.
+/// The manual page has all metrics and all reasons, and no others.
 #[test]
 fn metrics() {
     const MANUAL: &str = include_str!("../../packaging/man/hello-echo.1");
@@ -226,7 +226,7 @@ fn metrics() {
     }
 }
 
-/// The table of options says what `--help` says.
+/// The table of options agrees with `--help`.
 #[test]
 fn options() {
     let (_, table) = README
@@ -257,7 +257,7 @@ fn options() {
     }
 }
 
-/// Every text of this folder, by its path.
+/// Every text of these folders, by its path.
 fn texts() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folders = ["", "benches", "packaging"].map(|folder| root.join(folder));
@@ -298,7 +298,7 @@ fn links_lead_somewhere() {
     assert!(links > 40, "{links}");
 }
 
-/// How a heading is linked to.
+/// The anchor of a heading.
 fn anchor(heading: &str) -> String {
     let text = heading.trim_start_matches('#').trim().to_lowercase();
     let kept = |c: char| c.is_alphanumeric() || c == '-' || c == '_' || c == ' ';
@@ -308,7 +308,7 @@ fn anchor(heading: &str) -> String {
         .collect()
 }
 
-/// A page that one reads before one decides.
+/// People read it before they decide, so it is one page.
 #[test]
 fn the_readme_is_short() {
     let (lines, words) = (README.lines().count(), README.split_whitespace().count());

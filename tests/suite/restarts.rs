@@ -1,5 +1,5 @@
-//! Restarts that lose nobody: sockets that a service manager passes in and keeps, several processes on
-//! one port.
+//! Restarts that lose no client: sockets that a service manager passes in and keeps, and several
+//! processes on one port.
 
 use std::fs::File;
 use std::io::Write;
@@ -16,8 +16,8 @@ use crate::util::{
     connect_unix, have, output, own_host,
 };
 
-/// A server that gets `first` and `second` as descriptors 3 and 4. These are the shell's standard
-/// input and error at first, as no others can be handed to it.
+/// A server that gets `first` and `second` as descriptors 3 and 4. At first they are the shell's
+/// standard input and error, because no others can be passed to it.
 pub(crate) fn activated(
     first: impl Into<OwnedFd>,
     second: impl Into<OwnedFd>,
@@ -35,7 +35,7 @@ fn nothing() -> File {
     File::open("/dev/null").unwrap()
 }
 
-/// One socket of each kind; `--listen` is not looked at.
+/// One socket of each kind; `--listen` is not used.
 #[test]
 fn sockets_that_are_passed_in_are_used() {
     let (log, path) = (TempPath::new("log"), TempPath::new("passed.sock"));
@@ -57,11 +57,12 @@ fn sockets_that_are_passed_in_are_used() {
     let log = std::fs::read_to_string(&log.0).unwrap();
     assert!(log.contains("sockets that were passed in: 2"), "{log}");
     assert!(log.contains("echoed 2"), "{log}");
-    // Nobody serves now, but whoever comes can wait for the next.
+    // Nobody serves now, but a client that comes can wait for the next server.
     assert!(TcpStream::connect(tcp.local_addr().unwrap()).is_ok());
 }
 
-/// Who is connected when a server ends is served by it, and who comes while there is none by the next.
+/// A client that is connected when a server ends is served by it. A client that comes while there
+/// is no server is served by the next.
 #[test]
 fn the_queue_outlives_the_server() {
     const CLIENTS: usize = 100;
@@ -88,8 +89,8 @@ fn the_queue_outlives_the_server() {
     }
 }
 
-/// There may be no manager that keeps the socket, as after systemd-socket-activate, which has become the
-/// server: whoever is in the queue is served before the end then, as room comes free.
+/// There may be no manager that keeps the socket, as after systemd-socket-activate, which has
+/// become the server. So the clients in the queue are served before the end, as room becomes free.
 #[test]
 fn a_queue_that_nobody_else_has_is_served() {
     for most in ["1", "1000"] {
@@ -110,7 +111,7 @@ fn a_queue_that_nobody_else_has_is_served() {
     }
 }
 
-/// Whether accept4 waits is a property that all who have the socket share, and each can change.
+/// Whether accept4 waits is a property that all owners of the socket share, and each can change.
 #[test]
 fn a_socket_that_others_make_block_does_not_block_it() {
     let log = TempPath::new("log");
@@ -131,8 +132,8 @@ fn a_socket_that_others_make_block_does_not_block_it() {
     server.end_within(PATIENCE / 4);
 }
 
-/// Whoever else has a socket can shut it down, and nobody can connect any more: a supervisor sees it,
-/// as the server ends.
+/// Any owner of a socket can shut it down, and then nobody can connect any more. The server ends,
+/// so a supervisor notices.
 #[test]
 fn a_socket_that_others_shut_down_ends_the_server() {
     let path = TempPath::new("shut.sock");
@@ -221,7 +222,7 @@ fn what_cannot_be_listened_on_is_told() {
     }
 }
 
-/// What is meant for another process, such as the shell that started this one, is not taken.
+/// Sockets for another process, such as the shell that started this one, are not taken.
 #[test]
 fn sockets_for_another_process_are_not_used() {
     let mut command = Command::new(BINARY);
@@ -237,7 +238,7 @@ fn systemd_socket_activate() {
     if !have(TOOL) {
         return;
     }
-    // It takes no port 0, and listens at once on the one that it is told.
+    // It accepts no port 0, and listens at once on the port that it is given.
     let address = SocketAddr::from((own_host(), 8000));
     let path = TempPath::new("activated.sock");
     let mut command = Command::new(TOOL);

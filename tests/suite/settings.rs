@@ -1,5 +1,5 @@
-//! Settings, wherever they come from: variables that are empty, errors that name their source, numbers
-//! that are written alike, and text that could deceive a terminal. Both programs.
+//! Settings, wherever they come from: empty variables, errors that name their source, numbers that
+//! are written alike, and text that could deceive a terminal. Both programs.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use crate::util::{BINARY, Server, TempPath, assert_rest, output};
 use hello_echo::program::cli;
 
-/// An address that no server gets: one that would start by mistake ends with an error.
+/// An address that no server can have. So a server that would start by mistake ends with an error.
 const NOWHERE: &str = "192.0.2.1:1";
 
 /// Runs the server with a wrong setting. Returns what stderr says.
@@ -42,7 +42,7 @@ fn variables() -> Vec<String> {
     ours
 }
 
-/// What the server logs of its start.
+/// What the server logs at its start.
 fn log(command: &mut Command) -> String {
     let path = TempPath::new("log");
     let _server = Server::spawn_with(1, command.stderr(File::create(&path.0).unwrap()));
@@ -68,8 +68,8 @@ fn an_empty_variable_is_unset() {
     assert!(log(&mut managed).contains("can hold "));
 }
 
-/// A wrong value in a variable is said to be there, and one of an option to be the option's, whether or
-/// not there is a variable, too.
+/// The error of a wrong value in a variable names the variable, and that of an option the option,
+/// whether or not there is a variable, too.
 #[test]
 fn an_error_names_the_source_of_the_value() {
     for variable in variables() {
@@ -115,7 +115,7 @@ fn an_option_turns_off_what_a_variable_turns_on() {
             .stderr(Stdio::piped());
         let mut second = second.stdout(Stdio::piped()).spawn().unwrap();
         let mut stdout = second.stdout.take().unwrap();
-        // A line, or the end of one that could not listen.
+        // The `listening` line, or the last line of a server that could not listen.
         let n = std::io::Read::read(&mut stdout, &mut [0; 64]).unwrap();
         let _ = second.kill();
         second.wait().unwrap();
@@ -155,8 +155,8 @@ fn the_server_reads_numbers_as_the_client_does() {
     }
 }
 
-/// Characters that would move the cursor, end a line or turn the reading order around, in the middle of
-/// text that they could deceive with.
+/// Characters that would move the cursor, end a line or change the reading order, in the middle of
+/// text that they could falsify.
 const HIDDEN: &str = "x\u{1b}[2J\u{7f}\u{9b}\r\n\u{2028}\u{2029}\u{202e}\u{2066}\u{200f}\u{feff}y";
 const SHOWN: &str = r"x\u{1b}[2J\u{7f}\u{9b}\r\n\u{2028}\u{2029}\u{202e}\u{2066}\u{200f}\u{feff}y";
 
@@ -196,13 +196,13 @@ fn usage_errors_hide_nothing() {
             Command::new(BINARY).env(variable, format!("\\q{HIDDEN}")),
         ));
     }
-    // How the program was called is text of others, too.
+    // The name of the program is text that others choose, too.
     let mut called = Command::new("bash");
     called.args(["-c", r#"exec -a "$0" "$@""#, HIDDEN, BINARY, "--no-such"]);
     assert!(!refused(&mut called).contains(is_hidden));
 }
 
-/// One line of stderr, or of the log, is one, and shows what it holds.
+/// A line of stderr, or of the log, is one line, and shows what it holds.
 #[test]
 fn lines_hide_nothing() {
     let missing = format!("unix:/nonexistent/{HIDDEN}");
@@ -233,7 +233,7 @@ fn lines_hide_nothing() {
     assert_eq!(server.addresses, [address.replace(HIDDEN, SHOWN)]);
 }
 
-/// What can be no level and no module is no filter.
+/// Text that can be neither a level nor a module is not a filter.
 #[test]
 fn a_filter_of_the_log_that_filters_nothing_is_wrong() {
     for wrong in [
@@ -331,7 +331,7 @@ mod load {
         refused(Command::new(LOAD).arg(OsStr::from_bytes(b"--seed=\xff")));
     }
 
-    /// Nor does any line, nor a report in any form.
+    /// Nor does any line, nor any form of a report.
     #[test]
     fn reports_hide_nothing() {
         let (target, page) = (format!("unix:/nonexistent/{HIDDEN}"), TempPath::new("page"));

@@ -10,11 +10,11 @@ use socket2::{Domain, Socket, Type};
 
 use crate::util::{PATIENCE, Peer, Server, TempPath, connect_unix, in_a_network, in_time, payload};
 
-/// Sends a message before reading anything, then reads everything: the greeting was stuck until
+/// Sends a message before it reads anything, then reads everything. The greeting was stuck until
 /// then, so the message has arrived in one piece and its echo gets stuck as well.
 fn assert_all_of_it_comes(mut stream: impl Peer, greeting: &[u8], message: &[u8]) {
     stream.write_all(message).unwrap();
-    // In pieces, as a slow reader would: every one makes a little room.
+    // In pieces, as a slow reader would: each makes a little room.
     let mut received = vec![0; greeting.len() + message.len()];
     for chunk in received.chunks_mut(1777) {
         stream.read_exact(chunk).unwrap();
@@ -27,7 +27,7 @@ fn assert_all_of_it_comes(mut stream: impl Peer, greeting: &[u8], message: &[u8]
     );
 }
 
-/// Needs nothing of the system: a Unix socket takes `net.core.wmem_default` (208 KiB) and no more
+/// Needs no special settings: a Unix socket takes `net.core.wmem_default` (208 KiB) and no more
 /// until its reader reads, and this greeting has a megabyte.
 #[test]
 fn over_a_unix_socket() {
@@ -58,8 +58,8 @@ fn over_a_unix_socket() {
     assert_eq!(in_time("the server", || turning.join().unwrap()), 0);
 }
 
-/// The same over TCP, where the buffers must be made small first: in a network namespace that this
-/// test makes for itself and fills with [`in_the_namespace`].
+/// The same over TCP, where the buffers must be made small first, in a network namespace that this
+/// test makes and fills with [`in_the_namespace`].
 #[test]
 fn over_tcp_with_small_buffers() {
     let setup = "echo 4096 4096 4096 > /proc/sys/net/ipv4/tcp_wmem";
@@ -73,7 +73,7 @@ fn in_the_namespace() {
     let options = ["--max-read", "1048576", "--greeting", &greeting];
     let server = Server::start(&options);
     for length in [20_000, 60_000] {
-        // Room for the whole message on its way out, next to none for what comes back.
+        // Room for the whole message on its way out, and next to none for what comes back.
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.set_send_buffer_size(200_000).unwrap();
         socket.set_recv_buffer_size(2048).unwrap();

@@ -1,4 +1,4 @@
-//! How it ends, what other signals do, and that the books balance then.
+//! How the server ends, what other signals do, and that the counters balance then.
 
 use std::fs::File;
 use std::io::Write;
@@ -19,8 +19,8 @@ fn wait_until_refused(server: &Server) {
     }
 }
 
-/// Whoever has connected before the signal is served, though nobody has accepted it yet: a listener
-/// that is closed resets its queue.
+/// A client that has connected before the signal is served, even if it was not accepted yet.
+/// Closing a listener would reset its queue.
 #[test]
 fn who_is_in_the_queue_is_served() {
     const CLIENTS: u64 = 100;
@@ -46,7 +46,7 @@ fn who_is_in_the_queue_is_served() {
     assert!(!path.0.exists(), "the socket's file is left behind");
 }
 
-/// And so is whoever is in the midst of its exchange; but nobody new.
+/// A client in the midst of its exchange is served, too; but no new one.
 #[test]
 fn those_in_flight_are_served_and_others_refused() {
     for signal in ["TERM", "INT"] {
@@ -64,8 +64,8 @@ fn those_in_flight_are_served_and_others_refused() {
     }
 }
 
-/// Where a packet takes its time, a client believes to be connected before the server knows of it:
-/// its ACK is still on its way when the signal comes. It is served all the same.
+/// On a slow path a client believes to be connected before the server knows of it: its ACK is still
+/// on its way when the signal comes. It is served all the same.
 #[test]
 fn a_handshake_under_way_comes_to_its_end() {
     if have("nft") {
@@ -110,7 +110,7 @@ fn nft(command: &str) {
     );
 }
 
-/// As many as may be are connected, and others wait: they have their turn before the end.
+/// As many clients are connected as allowed, and others wait. They are served before the end.
 #[test]
 fn who_waits_for_a_place_is_served_before_the_end() {
     let server = logging(&["--max-connections", "2"]);
@@ -141,8 +141,8 @@ fn the_silent_are_cut_when_the_grace_is_over() {
     }
 }
 
-/// At the end of the grace no client is waited for, in the queue either. A client there whose message is
-/// here is served all the same.
+/// When the grace is over, no client is waited for, nor in the queue. A client in the queue whose
+/// message is here is served all the same.
 #[test]
 fn the_grace_ends_for_those_in_the_queue_too() {
     let server = logging(&["--max-connections", "1", "--grace", "100ms"]);
@@ -172,7 +172,8 @@ fn the_second_signal_is_final() {
         assert_greeted(&mut silent);
         server.signal(first);
         wait_until_refused(&server);
-        // If the first of these comes too soon after the other to be a second one, the next does not.
+        // If one of these comes too soon after the other to count as a second one, the next one
+        // counts.
         let start = Instant::now();
         while server.is_running() {
             assert!(start.elapsed() < PATIENCE, "it does not end");
@@ -184,7 +185,8 @@ fn the_second_signal_is_final() {
     }
 }
 
-/// Two that come at once are one: timeout(1) sends its signal to the child, and then to the group.
+/// Two that come at once count as one: timeout(1) sends its signal to the child, and then to the
+/// group.
 #[test]
 fn a_doubled_signal_is_one() {
     let server = logging(&[]);
@@ -197,12 +199,12 @@ fn a_doubled_signal_is_one() {
     flying.write_all(b"in flight").unwrap();
     assert_rest(&mut flying, b"in flight");
     drop(flying);
-    // Who only looked whether it still listens may have been accepted, too.
+    // A connection that only tested whether it still listens may have been accepted, too.
     let line = last_line(server);
     assert!(terms(&line).contains(&("echoed", 1)), "{line}");
 }
 
-/// A process 1 has no default actions: what it does not catch is not delivered to it.
+/// A process 1 has no default actions: the kernel delivers only what it catches.
 #[test]
 fn it_stops_as_process_1() {
     if !have("unshare") {
@@ -266,7 +268,7 @@ fn other_signals_are_harmless() {
     assert_eq!(totals.len(), 2, "on SIGUSR1 and at the end: {said}");
 }
 
-/// Each ending is counted where it belongs, and every connection once.
+/// Each end is counted in its place, and every connection once.
 #[test]
 fn the_books_balance() {
     let server = logging(&[
@@ -324,7 +326,8 @@ fn the_books_balance() {
     assert_counts(lines.last().unwrap(), &counts);
 }
 
-/// A log file at its size limit (RLIMIT_FSIZE) is a SIGXFSZ, which ends whoever does not catch it.
+/// A log file at its size limit (RLIMIT_FSIZE) causes a SIGXFSZ, which ends a process that does not
+/// catch it.
 #[test]
 fn a_log_file_that_is_full_stops_nothing() {
     let log = TempPath::new("full.log");
@@ -335,7 +338,7 @@ fn a_log_file_that_is_full_stops_nothing() {
         server.assert_serves();
     }
     drop(server);
-    // `ulimit -f` counts in blocks of 512 bytes or 1 KiB, which depends on the shell.
+    // `ulimit -f` counts in blocks of 512 bytes or 1 KiB, depending on the shell.
     let said = std::fs::read_to_string(&log.0).unwrap();
     assert!(
         [512, 1024].contains(&said.len()),

@@ -1,5 +1,5 @@
-//! Signals at the edges of a process's life: those that come while the handlers are set up, and those
-//! that the parent blocked or ignored. Both programs.
+//! Signals at the edges of a process's life: those that come while the handlers are set up, and
+//! those that the parent blocked or ignored. Both programs.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Runs the command with every rt_sigaction(2) of it drawn out: the kernel has the handler then, and
+/// Runs the command with a delay after every rt_sigaction(2): the kernel has the handler then, and
 /// the program does not know yet.
 fn slow_to_catch(program: &str, arguments: &[&str]) -> Command {
     let mut strace = Command::new("strace");
@@ -33,7 +33,7 @@ fn slow_to_catch(program: &str, arguments: &[&str]) -> Command {
     strace
 }
 
-/// A signal that comes between the kernel's taking the handler and the library's noting it counts.
+/// A signal between the kernel's taking the handler and the library's noting it counts.
 #[test]
 fn a_signal_while_handlers_are_set_up_is_not_lost() {
     if !have_strace() {
@@ -85,7 +85,7 @@ fn a_server_hears_signals_that_its_parent_blocked() {
     }
 }
 
-/// A command that begins with these signals ignored: nohup(1) ignores SIGHUP, and a shell script
+/// A command that begins with these signals ignored. nohup(1) ignores SIGHUP, and a shell script
 /// ignores SIGINT for its background jobs.
 fn with_ignored(signals: &str, program: &str, arguments: &[&str]) -> Command {
     let mut shell = Command::new("sh");
@@ -110,7 +110,7 @@ fn a_server_ignores_what_was_ignored_at_its_start() {
     crate::util::assert_ends_with(server, &[("echoed", 2)]);
 }
 
-/// What is not ignored works beside it.
+/// A signal that is not ignored works beside it.
 #[test]
 fn each_signal_is_judged_by_itself() {
     for (ignored, name) in [("HUP", "INT"), ("INT", "TERM")] {

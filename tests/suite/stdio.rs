@@ -17,8 +17,8 @@ use crate::util::{
     self, BINARY, PATIENCE, Server, TempPath, assert_echoes, connect_unix, have_strace,
 };
 
-/// A log whose reader has stopped reading loses lines, and says so once it is read again; the
-/// server goes on.
+/// A log whose reader has stopped loses lines, and says so once it is read again; the server goes
+/// on.
 #[test]
 fn a_log_that_nobody_reads_stops_nothing() {
     let log = half_read_log(&[]);
@@ -28,8 +28,8 @@ fn a_log_that_nobody_reads_stops_nothing() {
     );
 }
 
-/// Where a line is an object, every line is: those that tell of the others, too, and the last word of
-/// a server that cannot run.
+/// If a line is an object, every line is: also the line about lost lines, and the last line of a
+/// server that cannot run.
 #[cfg(feature = "json")]
 #[test]
 fn a_log_of_objects_has_nothing_else() {
@@ -51,7 +51,7 @@ fn a_log_of_objects_has_nothing_else() {
     }
 }
 
-/// That of a line which is an object.
+/// The message of a line that is an object.
 #[cfg(feature = "json")]
 fn message(line: &str) -> String {
     let object: serde_json::Value = serde_json::from_str(line).unwrap();
@@ -64,7 +64,7 @@ fn message(line: &str) -> String {
     object["message"].as_str().unwrap().to_owned()
 }
 
-/// A line that has no end, as a disk was full, does not spoil the next.
+/// A line without an end, because a disk was full, does not spoil the next.
 #[cfg(feature = "json")]
 #[test]
 fn a_torn_line_spoils_no_other() {
@@ -93,14 +93,14 @@ fn a_torn_line_spoils_no_other() {
     assert!(log.contains(" lines were dropped here"), "{log}");
 }
 
-/// So it is with a pipe and with a terminal, which has some room long before it has enough for a line.
+/// A pipe behaves so, and a terminal, which has some room long before it has enough for a line.
 #[test]
 fn a_pipe_or_a_terminal_that_nobody_reads_stops_nothing() {
     for (name, stderr, _master) in pipe_and_terminal() {
         println!("{name}");
         let mut command = Command::new(BINARY);
         let server = Server::spawn(1, logging_connections(&mut command).stderr(stderr));
-        // What others share is left as it is.
+        // A file that others share is left as it is.
         let same = |fd: &u32| link(&server, *fd) == link(&server, 2);
         let mut opened_anew = (3..30).filter(same);
         assert!(!is_non_blocking(&server, 2));
@@ -110,7 +110,7 @@ fn a_pipe_or_a_terminal_that_nobody_reads_stops_nothing() {
     }
 }
 
-/// Nor do they where the server may not open them itself, as they are another user's.
+/// Nor do they if the server may not open them itself, because they belong to another user.
 #[test]
 fn another_users_pipe_or_terminal_that_nobody_reads_stops_nothing() {
     if !have_strace() {
@@ -128,7 +128,7 @@ fn another_users_pipe_or_terminal_that_nobody_reads_stops_nothing() {
     }
 }
 
-/// What nobody reads, and what keeps it open.
+/// The end that nobody reads, and what keeps it open.
 fn pipe_and_terminal() -> [(&'static str, Stdio, Option<OwnedFd>); 2] {
     let (master, slave) = terminal();
     [
@@ -163,8 +163,8 @@ fn is_non_blocking(server: &Server, fd: u32) -> bool {
     flags & libc::O_NONBLOCK != 0
 }
 
-/// It logs more than 80 KB, which neither a pipe nor a terminal takes, and hears of its end all the
-/// same.
+/// It logs more than 80 KB, which neither a pipe nor a terminal takes, and still receives its
+/// signal.
 fn assert_serves_unread(mut server: Server, pid: &str) {
     for _ in 0..500 {
         server.assert_serves();
@@ -173,8 +173,8 @@ fn assert_serves_unread(mut server: Server, pid: &str) {
     assert_eq!(server.end_within(PATIENCE).code(), Some(0));
 }
 
-/// A line is one, and none is longer than a pipe takes at once, whatever is quoted in it: else the
-/// first would block a server whose log nobody reads.
+/// A line is one line, and none is longer than a pipe takes at once, whatever it quotes. Otherwise
+/// the first would block a server whose log nobody reads.
 #[test]
 fn a_setting_of_any_length_makes_one_line() {
     let line = line_about_the_manager("text");
@@ -187,7 +187,7 @@ fn a_setting_of_any_length_makes_one_line() {
     }
 }
 
-/// What a server logs whose manager has an address that is none, and long.
+/// The log of a server whose manager has a long address that is wrong.
 fn line_about_the_manager(format: &str) -> String {
     let mut command = Command::new(BINARY);
     command.args(["-q", "--listen", "127.0.0.1:0", "--log-format", format]);
@@ -216,7 +216,7 @@ fn a_listener_has_one_line_whatever_its_name() {
     assert_echoes(connect_unix(&path), b"one");
 }
 
-/// What a server has logged whose log nobody has read for a while.
+/// The log of a server whose log nobody has read for a while.
 fn half_read_log(options: &[&str]) -> String {
     let (reader, writer) = UnixStream::pair().unwrap();
     let mut command = Command::new(BINARY);
@@ -238,7 +238,8 @@ fn half_read_log(options: &[&str]) -> String {
     String::from_utf8(log).unwrap()
 }
 
-/// A stdout that is full when the server starts does not keep it from serving. It is its stderr, too.
+/// A stdout that is full when the server starts does not keep it from serving. It is also its
+/// stderr.
 #[test]
 fn a_stdout_that_nobody_reads_stops_nothing() {
     let (_reader, mut full) = UnixStream::pair().unwrap();

@@ -12,9 +12,9 @@ use super::{PATIENCE, have, output, output_within, skip};
 /// The variable that is set where a test runs alone.
 const ALONE: &str = "HELLO_ECHO_TEST_ALONE";
 
-/// Whether this process runs this test only. If not, runs the test in a child, and fails if it fails
-/// there. It is for tests that change what belongs to the process, such as its signals, or that need
-/// most of its descriptors: all other tests are threads of the same process.
+/// Whether this process runs this test only. If not, runs the test in a child, and fails if it
+/// fails there. It is for tests that change what belongs to the process, such as its signals, or
+/// that need most of its descriptors, because all other tests are threads of the same process.
 ///
 /// Such a test begins with `if !alone(its_own_name) { return; }`.
 pub fn alone(test: impl Fn()) -> bool {
@@ -28,9 +28,9 @@ pub fn alone(test: impl Fn()) -> bool {
     false
 }
 
-/// Runs a test of this crate, which is ignored otherwise, in a network namespace of its own: nothing
-/// but a loopback device, as `setup`, some lines of shell, leaves it. Returns what it printed, `None`
-/// if no namespace may be made here.
+/// Runs a test of this crate, which is ignored otherwise, in its own network namespace. This has
+/// nothing but a loopback device, changed by `setup`, some lines of shell. Returns what the test
+/// printed, `None` if no namespace may be made here.
 pub fn in_a_network(patience: Duration, setup: &str, test: impl Fn()) -> Option<String> {
     let mut unshare = Command::new("unshare");
     unshare.args(["--user", "--map-root-user", "--net", "--mount", "sh", "-ec"]);

@@ -1,6 +1,6 @@
 //! The line that says what became of a server's clients.
 
-/// The line's equation holds, and has these terms; what is not named is 0.
+/// The line's equation holds and has these terms; all others are 0.
 pub fn assert_counts(line: &str, counts: &[(&str, u64)]) {
     assert_eq!(terms(line), counts, "{line}");
 }
@@ -11,7 +11,7 @@ pub fn terms(line: &str) -> Vec<(&str, u64)> {
     terms.filter(|(_, n)| *n != 0).collect()
 }
 
-/// What the line says of the clients: `accepted`, and then the terms that it is the sum of.
+/// What the line says about the clients: `accepted`, and then the terms whose sum it is.
 pub fn counts(line: &str) -> Vec<(&str, u64)> {
     let (_, equation) = line.split_once("] accepted ").unwrap();
     let (equation, _) = equation.split_once(';').unwrap();

@@ -1,5 +1,5 @@
-//! What the tests share: the shipped binary as a child, peers that check what they get, and tools
-//! that may be absent. The benches use it, too.
+//! What the tests and the benches share: the shipped binary as a child, peers that check what they
+//! get, and tools that may be absent.
 
 #![allow(
     dead_code,
@@ -36,7 +36,7 @@ pub use peer::*;
 pub use process::*;
 pub use server::*;
 
-/// How long anything may take. Never waited for in full unless something is broken.
+/// How long anything may take. Only a fault makes a test wait for all of it.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_hello-echo");
@@ -74,7 +74,7 @@ pub fn finish(load: &mut Load) {
     );
 }
 
-/// A path for a Unix socket or a file of this test alone, free and removed in the end.
+/// A path for a Unix socket or a file of this test alone, free and removed at the end.
 pub struct TempPath(pub std::path::PathBuf);
 
 impl TempPath {
@@ -86,7 +86,7 @@ impl TempPath {
         Self(path)
     }
 
-    /// What the file has: nothing, if there is none.
+    /// The content of the file; empty if there is none.
     pub fn text(&self) -> String {
         std::fs::read_to_string(&self.0).unwrap_or_default()
     }

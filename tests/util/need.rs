@@ -1,4 +1,4 @@
-//! What a machine may not have. A test that needs it is skipped then, which is said aloud.
+//! What a machine may not have. A test that needs it is skipped, and says so aloud.
 
 use std::io::{self, Write};
 use std::process::Command;
@@ -6,8 +6,8 @@ use std::process::Command;
 use super::output;
 use super::skipped::note;
 
-/// The variable with which the gate, .ci/run, lets a test fail instead of being skipped. (Not `CI`,
-/// which the gates of other projects set, too: they need not have all these tools.)
+/// With this variable the gate, .ci/run, lets a test fail in place of skipping it. (Not `CI`, which
+/// other projects' gates set, too, without these tools.)
 const GATE: &str = "HELLO_ECHO_GATE";
 
 /// Whether the tool is there, in `PATH` or at the path that it is given by.
@@ -19,8 +19,8 @@ pub fn have(tool: &str) -> bool {
     found || skip(&format!("{name} is not installed; `{source}` brings it"))
 }
 
-/// The command that installs a tool. Every tool that a test asks for has its line in `tools.txt`, from
-/// which the gate installs them, too.
+/// The command that installs a tool. Every tool that a test asks for has its line in `tools.txt`,
+/// from which the gate installs it, too.
 fn source(tool: &str) -> String {
     let mut lines = include_str!("tools.txt").lines();
     let line = lines.find_map(|line| line.strip_prefix(tool)?.strip_prefix(' '));
@@ -40,14 +40,14 @@ pub fn have_strace() -> bool {
             || skip("strace may not trace here"))
 }
 
-/// Whether this process may have so many descriptors, once it has asked for it.
+/// Whether this process may have so many descriptors, after asking for them.
 pub fn have_descriptors(count: u64) -> bool {
     rlimit::increase_nofile_limit(count).is_ok_and(|limit| limit >= count)
         || skip(&format!("fewer than {count} descriptors may be open"))
 }
 
 /// Says at once, on the real stderr, what is skipped and why, and notes it for the summary. Always
-/// false, except at the gate, where it panics.
+/// false, except in the gate, where it panics.
 pub fn skip(why: &str) -> bool {
     let is_gate = std::env::var_os(GATE).is_some_and(|value| !value.is_empty());
     assert!(!is_gate, "at the gate nothing is skipped, but {why}");

@@ -16,8 +16,8 @@ pub fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// A loopback address for servers that need a certain port more than once. Connections to any loopback
-/// address come from 127.0.0.1, so those of other tests take no port of this one. Tests that run in
+/// A loopback address for servers that need a certain port more than once. Connections to any
+/// loopback address come from 127.0.0.1, so those of other tests take no port of this one. Tests in
 /// another process at the same time have another address.
 pub fn own_host() -> Ipv4Addr {
     let [_, high, middle, low] = std::process::id().to_be_bytes();
@@ -31,13 +31,13 @@ pub fn connect_unix(path: &TempPath) -> UnixStream {
     stream
 }
 
-/// Ends it with a reset instead of a FIN, which every kernel sends for a linger time of 0.
+/// Ends it with a reset in place of a FIN, which every kernel sends for a linger time of 0.
 pub fn reset(stream: TcpStream) {
     let linger = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
     linger.unwrap();
 }
 
-/// A stream that knows half-closing, TCP or Unix.
+/// A stream that can half-close, TCP or Unix.
 pub trait Peer: Read + Write {
     fn half_close(&self);
 }
@@ -67,7 +67,7 @@ pub fn assert_greeted(stream: &mut impl Read) {
     assert_eq!(&greeting, b"hello\n");
 }
 
-/// What is left to come is exactly this, and then the end; not a reset.
+/// Exactly these bytes are still to come, and then the end, not a reset.
 pub fn assert_rest(stream: &mut impl Read, expected: &[u8]) {
     let mut rest = Vec::new();
     let end = stream.read_to_end(&mut rest);
@@ -88,11 +88,11 @@ pub fn assert_echoes(mut stream: impl Peer, message: &[u8]) {
     assert_rest(&mut stream, message);
 }
 
-/// Bytes that no other seed and no other length has, all values among them.
+/// Bytes that no other seed and no other length has. They contain all values.
 pub fn payload(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ length as u64;
     let mut byte = || {
-        // xorshift64*, whose high bits are the good ones.
+        // xorshift64*, whose high bits are good.
         state = state.max(1);
         state ^= state >> 12;
         state ^= state << 25;

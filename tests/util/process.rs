@@ -1,4 +1,4 @@
-//! Other programs: what they say, how they end, and signals for them.
+//! Other programs: their output, their end, and signals for them.
 
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use super::PATIENCE;
 
-/// Sends a process a signal, by name. Whether there was such a process.
+/// Sends a process a signal, by name. Returns whether there was such a process.
 pub fn signal(pid: &str, name: &str) -> bool {
     let kill = format!("kill -{name} {pid}");
     let killed = Command::new("sh").args(["-c", &kill]).status();
     killed.unwrap().success()
 }
 
-/// What a command of few words said, which ends by itself.
+/// The output of a short command, which ends by itself.
 pub fn output(command: &mut Command) -> Output {
     output_within(PATIENCE, command)
 }
@@ -30,7 +30,7 @@ pub fn output_within(patience: Duration, command: &mut Command) -> Output {
     child.wait_with_output().unwrap()
 }
 
-/// How the child ended. If it does not end by itself, that is a failure, and it is killed.
+/// How the child ended. If it does not end by itself, this fails, and the child is killed.
 pub(super) fn end_in_time(child: &mut Child) -> ExitStatus {
     end_within(PATIENCE, child)
 }
@@ -55,7 +55,8 @@ pub fn status_within(patience: Duration, child: &mut Child) -> Option<ExitStatus
     None
 }
 
-/// Ends whatever a command with a process group of its own has started; does nothing to another.
+/// Ends everything that a command with its own process group has started. Does nothing to other
+/// commands.
 fn kill_group(leader: u32) {
     let kill = format!("kill -KILL -{leader}");
     let _ = Command::new("sh")

@@ -25,7 +25,7 @@ impl Server {
         Self::spawn(listeners, Command::new(BINARY).args(options))
     }
 
-    /// By `command`, which ends in running the binary.
+    /// By `command`, which ends by running the binary.
     pub fn spawn(listeners: usize, command: &mut Command) -> Self {
         if !command.get_envs().any(|(name, _)| name == "RUST_LOG") {
             command.env("RUST_LOG", "warn");
@@ -70,7 +70,7 @@ impl Server {
         self.child.id()
     }
 
-    /// The process that a command such as strace runs the server in.
+    /// The process in which a command such as strace runs the server.
     pub fn child_process(&self) -> String {
         let children = format!("/proc/{0}/task/{0}/children", self.pid());
         let children = std::fs::read_to_string(children).unwrap_or_default();
@@ -89,8 +89,8 @@ impl Server {
             .count()
     }
 
-    /// Waits until it has as many descriptors as before. Each look is an exchange, which also
-    /// shows that it still serves. Returns how many that were.
+    /// Waits until it has as many descriptors as before. Each check is an exchange, which also
+    /// shows that it still serves. Returns how many exchanges that were.
     pub fn assert_descriptors_return_to(&self, base: usize) -> u64 {
         let start = Instant::now();
         let mut exchanges = 0;
@@ -121,8 +121,8 @@ impl Server {
         line.trim_start_matches(':').trim().to_owned()
     }
 
-    /// Its anonymous memory, RssAnon in other words, in bytes. This file has it page by page; the
-    /// kernel's counter of it may lag behind, and ours is small.
+    /// Its anonymous memory (RssAnon), in bytes. This file has it page by page; the kernel's
+    /// counter of it may lag behind, and ours is small.
     pub fn own_memory(&self) -> usize {
         let path = format!("/proc/{}/smaps_rollup", self.pid());
         let rollup = std::fs::read_to_string(path).unwrap();
@@ -181,7 +181,7 @@ pub fn assert_ends_with(server: Server, counts: &[(&str, u64)]) {
     assert_counts(&last_line(server), counts);
 }
 
-/// The books of a server that ends by itself, and well: its last line.
+/// The counters of a server that ends by itself without an error: its last line.
 pub fn last_line(server: Server) -> String {
     let (status, said) = server.end();
     assert_eq!(status.code(), Some(0), "{said}");
@@ -190,11 +190,11 @@ pub fn last_line(server: Server) -> String {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Once it is reaped, its number may be somebody else's.
+        // Once it is reaped, its number may belong to another process.
         if !matches!(self.child.try_wait(), Ok(None)) {
             return;
         }
-        // A server under strace or in a namespace is a child of the child: end that one too.
+        // A server under strace or in a namespace is a child of the child: end that one, too.
         for child in self.child_process().split_whitespace() {
             let _ = Command::new("sh")
                 .args(["-c", &format!("kill -KILL {child}")])

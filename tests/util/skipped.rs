@@ -1,4 +1,4 @@
-//! Where tests that are skipped are noted, until tests/summary.rs sums them up.
+//! Where skipped tests are noted, until tests/summary.rs sums them up.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -6,7 +6,7 @@ use std::os::unix::process::parent_id;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 
-/// The variable that tells a test that runs in a child where to note what it skips.
+/// The variable that tells a test in a child process where to note what it skips.
 pub(crate) const NOTES: &str = "HELLO_ECHO_TEST_NOTES";
 
 const PREFIX: &str = "skipped-";
@@ -34,8 +34,8 @@ pub(crate) fn note(line: &str) -> io::Result<()> {
     file.write_all(format!("{line}\n").as_bytes())
 }
 
-/// Runs that had no summary, as a test failed or was run by itself, leave their files behind. One of
-/// them may have had the process id of this run.
+/// Runs without a summary, because a test failed or was run by itself, leave their files behind.
+/// One of them may have had the process id of this run.
 fn remove_old() {
     let files = fs::read_dir(env!("CARGO_TARGET_TMPDIR")).into_iter();
     for file in files.flatten().flatten().map(|file| file.path()) {

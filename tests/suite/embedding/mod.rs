@@ -1,5 +1,5 @@
-//! The library as others embed it: protocols of their own, several on one poll, a handle, and other
-//! loops. The protocols are those of the RFCs, as tests/protocols has them.
+//! The library as others embed it: their own protocols, several on one poll, a handle, and other
+//! loops. The protocols are those of the RFCs in tests/protocols.
 
 mod services;
 mod wakeups;
@@ -42,7 +42,7 @@ fn server<P: Protocol>(shared: P::Shared) -> (Server<P>, SocketAddr) {
     (server, address)
 }
 
-/// Patient between messages, impatient within one: `.` ends a message.
+/// It is patient between messages and impatient within one; `.` ends a message.
 struct Dots {
     is_within: bool,
     owes: bool,
@@ -83,8 +83,8 @@ impl Protocol for Dots {
     }
 }
 
-/// A protocol chooses among its deadlines, and a change begins the next one anew. A message that
-/// trickles does not.
+/// A protocol chooses its deadline, and a change begins the next one anew. A message that trickles
+/// does not.
 #[test]
 fn a_protocol_chooses_its_deadline() {
     let (mut server, address) = server::<Dots>(());
@@ -113,7 +113,7 @@ fn a_protocol_chooses_its_deadline() {
     assert_eq!(server.stats().timed_out, 1);
 }
 
-/// An end of the protocol's own shows among the counters.
+/// A protocol's own end shows among the counters.
 #[test]
 fn an_end_has_a_name_of_its_own() {
     const ENOUGH: End = End(0);
@@ -146,7 +146,7 @@ fn an_end_has_a_name_of_its_own() {
     );
 }
 
-/// Each protocol has a capacity and a queue of its own, and a shutdown waits for all of them.
+/// Each protocol has its own capacity and its own queue, and a shutdown waits for all of them.
 #[test]
 fn protocols_that_share_a_poll_have_rules_of_their_own() {
     let (mut server, hello) = server::<Hello>(Settings::default());
@@ -197,7 +197,7 @@ fn protocols_that_share_a_poll_have_rules_of_their_own() {
     assert!(serving.join().unwrap().is_shut_down());
 }
 
-/// What an added protocol may hold is taken from the first one, where that has all there is.
+/// An added protocol takes descriptors from the first one, if that one had all of them.
 #[test]
 fn descriptors_are_shared_out() {
     let mut all = config();
@@ -222,7 +222,7 @@ fn descriptors_are_shared_out() {
     );
 }
 
-/// Sockets that somebody else has bound.
+/// Sockets that others have bound.
 #[test]
 fn it_listens_on_sockets_of_others() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -241,8 +241,8 @@ fn it_listens_on_sockets_of_others() {
     assert!(error.contains("it does not listen"), "{error}");
 }
 
-/// A signal shuts down the server that catches it, not the next one in the same process; and after
-/// its end a server sleeps like any other.
+/// A signal shuts down the server that catches it, and not the next one in the same process. After
+/// the end of the first the second sleeps like any other.
 #[test]
 fn a_signal_has_no_after_effects() {
     if !alone(a_signal_has_no_after_effects) {
@@ -275,7 +275,7 @@ fn a_signal_has_no_after_effects() {
     }
 }
 
-/// A handle wakes a server that sleeps, from any thread, and tells how it is doing.
+/// A handle wakes a server that sleeps, from any thread, and says how it is doing.
 #[test]
 fn a_handle_works_from_any_thread() {
     let (mut server, address) = server::<Echo>(());

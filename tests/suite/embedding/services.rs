@@ -13,7 +13,7 @@ use crate::protocols::daytime::Daytime;
 use crate::protocols::echo::Echo;
 use crate::util::{self, Client, PATIENCE, Peer, assert_rest, connect, have, in_time, payload};
 
-/// An example, as cargo has built it beside this test.
+/// An example, which cargo has built beside this test.
 fn example(name: &str, lines: usize) -> util::Server {
     let test = std::env::current_exe().unwrap();
     let built = test.parent().unwrap().parent().unwrap();
@@ -104,7 +104,8 @@ fn everything_is_echoed() {
     in_time("the shutdown", || serving.join().unwrap()).unwrap();
 }
 
-/// Backpressure: a client that does not read is not read from, so the server keeps little for it.
+/// Backpressure: the server does not read from a client that does not read, so it keeps little for
+/// this client.
 #[test]
 fn a_client_that_does_not_read_is_not_read_from() {
     let (mut server, address) = server::<Echo>(());
@@ -123,7 +124,7 @@ fn a_client_that_does_not_read_is_not_read_from() {
     let kept = server.stats().bytes.received - server.stats().bytes.sent;
     assert!((1..=64 << 10).contains(&kept), "{kept} bytes are kept");
     assert!(server.stats().kept >= kept, "{} bytes", server.stats().kept);
-    // Now it reads, and has all of it.
+    // Now it reads, and receives all of it.
     let mut received = 0;
     let mut buffer = vec![0; 100_000];
     let start = Instant::now();
@@ -143,8 +144,8 @@ fn a_client_that_does_not_read_is_not_read_from() {
     assert_eq!(server.stats().kept, 0);
 }
 
-/// Those who take the characters as fast as they can slow the others down by their share of a turn:
-/// an exchange beside them takes as many turns as alone.
+/// Clients that take the characters as fast as they can slow the others down by their share of a
+/// turn: an exchange beside them takes as many turns as alone.
 #[test]
 fn chargen_is_fair_beside_others() {
     let (mut server, address) = server::<Chargen>(());
@@ -197,7 +198,7 @@ fn chargen_is_fair_beside_others() {
     }
 }
 
-/// In tokio's loop, under a load that is more than one batch.
+/// In tokio's loop, under a load of more than one batch.
 #[test]
 fn it_nests_in_tokio() {
     let mut nested = example("in-tokio", 1);

@@ -1,6 +1,5 @@
-//! What a server that sleeps must not miss: more events than one batch has, the deadlines of the
-//! protocols that were added, descriptors that come free, and urgent data. And until when it is not
-//! shut down.
+//! What a server that sleeps must not miss: more events than one batch has, the deadlines of added
+//! protocols, descriptors that become free, and urgent data. And until when it is not shut down.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -28,7 +27,7 @@ fn accept(server: &mut Server<Echo>, clients: usize) {
     }
 }
 
-/// One echo, which shows that the client was accepted, whatever protocol echoes.
+/// One echo, which shows that the client was accepted, whichever protocol echoes.
 fn exchange(server: &mut Server<Echo>, client: &mut TcpStream) {
     client.write_all(b".").unwrap();
     assert_eq!(receive(server, client, 1), b".");
@@ -53,8 +52,8 @@ fn receive(server: &mut Server<Echo>, client: &mut TcpStream, length: usize) -> 
     received
 }
 
-/// The descriptor of the server's poll makes no edge for the events that a turn leaves: the alarm tells
-/// of them.
+/// The descriptor of the server's poll makes no edge for the events that a turn leaves over. The
+/// alarm reports them.
 #[test]
 fn an_outer_loop_that_waits_for_edges_misses_no_batch() {
     const CLIENTS: usize = 600; // more than two batches
@@ -93,7 +92,7 @@ fn an_outer_loop_that_waits_for_edges_misses_no_batch() {
     }
 }
 
-/// A server that sleeps for long wakes up when a deadline of a protocol that was added is over.
+/// A server that sleeps for long wakes up when a deadline of an added protocol is over.
 #[test]
 fn the_deadline_of_an_added_protocol_wakes_a_server_that_sleeps() {
     let (mut server, _) = server::<Echo>(());
@@ -110,7 +109,7 @@ fn the_deadline_of_an_added_protocol_wakes_a_server_that_sleeps() {
     assert!(start.elapsed() >= 3 * SHORT, "too early");
 }
 
-/// Urgent data ends a receive early, and what is behind it makes no edge of its own.
+/// Urgent data ends a receive early, and the bytes after it make no edge.
 #[test]
 fn bytes_behind_urgent_data_are_echoed_without_another_event() {
     let (mut server, address) = server::<Echo>(());
@@ -123,8 +122,8 @@ fn bytes_behind_urgent_data_are_echoed_without_another_event() {
     assert_eq!(receive(&mut server, &mut client, 6), b"abcdef");
 }
 
-/// Descriptors are of the whole process: where a client of one protocol leaves, the next of another,
-/// which waits for one, is accepted at once instead of after the pause.
+/// Descriptors belong to the whole process. When a client of one protocol leaves, the next client
+/// of another protocol, which waits for a descriptor, is accepted at once and not after the pause.
 #[test]
 fn a_descriptor_that_comes_free_is_for_every_protocol() {
     if !alone(a_descriptor_that_comes_free_is_for_every_protocol) {
@@ -145,8 +144,9 @@ fn a_descriptor_that_comes_free_is_for_every_protocol() {
     assert!(were_in_time > 0, "this machine is too slow to tell");
 }
 
-/// A newcomer takes this process's last descriptor, and gets in when `inside`, a client of the other
-/// protocol, leaves. Returns false if the pause was over by itself meanwhile, which says nothing.
+/// A new client takes this process's last descriptor, and gets in when `inside`, a client of the
+/// other protocol, leaves. Returns false if the pause was over by itself meanwhile, which proves
+/// nothing.
 fn hand_over(server: &mut Server<Echo>, inside: &mut TcpStream, address: SocketAddr) -> bool {
     let soon = || Instant::now() + Duration::from_secs(1);
     let mut newcomer = connect(address);

@@ -1,4 +1,4 @@
-//! A client that puts up with everything, except with bytes that are not its own.
+//! A client that accepts everything except bytes that are not its own.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,7 +10,7 @@ use crate::util::PATIENCE;
 pub(super) const LONE: &[u8] = b"alone";
 pub(super) const NEXT: &[u8] = b"next";
 
-/// A client that puts up with everything, except with bytes that are not its own.
+/// A client that accepts everything except bytes that are not its own.
 pub(super) struct Caller<'a> {
     /// `None` if the connection was refused, or is over.
     pub(super) stream: Option<TcpStream>,
@@ -21,7 +21,7 @@ pub(super) struct Caller<'a> {
     pub(super) ended_well: bool,
 }
 
-/// How a client fared.
+/// What a client has received.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Heard {
     /// Greeting, echo and FIN.
@@ -91,7 +91,7 @@ impl<'a> Caller<'a> {
                 return ControlFlow::Continue(());
             }
             Ok(_) => self.ended_well = true,
-            // With a time limit a read is not restarted, whoever stopped the test (signal(7)).
+            // A read with a time limit is not restarted after a stop of the test (signal(7)).
             Err(e) if e.kind() == ErrorKind::Interrupted => return ControlFlow::Continue(()),
             Err(e) => assert_eq!(e.kind(), ErrorKind::ConnectionReset, "{e}"),
         }

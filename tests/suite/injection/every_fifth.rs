@@ -27,7 +27,7 @@ fn every_fifth_sendto_fails() {
     press_all(&[
         row("sendto", &[], SEND).lost(),
         row("sendto", &[], "EINTR"),
-        // One client may meet it twice: then no edge follows.
+        // A client may meet it twice; then no edge follows.
         row("sendto", &[], "EAGAIN")
             .is(Verdict::Lost)
             .options(SHORT)
@@ -50,7 +50,7 @@ fn every_fifth_recvfrom_fails() {
 #[test]
 fn every_fifth_epoll_ctl_fails() {
     press_all(&[row("epoll_ctl", &[], EPOLL_CTL).lost()]);
-    // And those before a line on stderr.
+    // And the polls before a line on stderr.
     press_all(&[row("epoll_ctl", &[], "ENOMEM ENOSPC")
         .lost()
         .logging_to_a_socket()]);
@@ -66,17 +66,17 @@ fn every_fifth_of_the_other_calls_fails() {
     ]);
 }
 
-/// Every fifth call fails, from when the server is in service. What ends it is left out.
+/// Every fifth call fails from when the server is in service. The calls that end it are left out.
 fn press_all(rows: &[Row]) {
     try_all(rows, |row, errno, rehearsed| {
         let before = rehearsed.count(row.call, rehearsed.first(LISTENING));
         let last = match row.call {
-            // SIGTERM is to be heard, and the books to be written: every client makes one call.
+            // SIGTERM must arrive, and the counters must be written: every client makes one call.
             "sendto" | "write" => format!("..{}", before + EXCHANGES),
             _ => String::new(),
         };
         let fault = format!("{}:error={errno}:when={}{last}+5", row.call, before + 5);
-        // The server is stopped for its calls of this name only, and so is nearly as fast as ever.
+        // strace stops the server for its calls of this name only, so it is nearly as fast as ever.
         let options = ["--seccomp-bpf", "-e", &select(&[row.call])];
         let stage = Stage::set(&options, &[&fault], row);
         let served = press(stage.server.address());
@@ -92,7 +92,7 @@ fn press_all(rows: &[Row]) {
     });
 }
 
-/// How many of [`EXCHANGES`] clients, of which some come at a time, got all that was theirs.
+/// How many of [`EXCHANGES`] clients, of which several come at a time, received everything.
 fn press(address: SocketAddr) -> usize {
     std::thread::scope(|scope| {
         let crew = |crew| scope.spawn(move || play_rounds(address, crew));
@@ -101,8 +101,8 @@ fn press(address: SocketAddr) -> usize {
     })
 }
 
-/// Every second round speaks before it is greeted, and every second crew begins with such a one: so
-/// somebody always leaves, which ends a pause, while others wait for their greeting.
+/// Every second round speaks before it is greeted, and every second crew begins with such a client.
+/// So a client always leaves, which ends a pause, while others wait for their greeting.
 fn play_rounds(address: SocketAddr, crew: usize) -> usize {
     let served = |round| {
         let message = |i| {
@@ -122,10 +122,10 @@ fn play_rounds(address: SocketAddr, crew: usize) -> usize {
     (0..ROUNDS).map(served).sum()
 }
 
-/// Nobody was lost but by a fault, and all is accounted for.
+/// Only a fault loses a client, and the counters have all of them.
 fn judge_load(row: &Row, errno: &str, served: usize, injected: &[String], said: &str) {
     let faults = injected.len();
-    // A wait is for many.
+    // One wait is for many clients.
     let least = if row.call == WAIT { 3 } else { EXCHANGES / 10 };
     assert!(faults >= least, "only {faults} faults");
     let last = said.lines().last().unwrap();
@@ -157,7 +157,8 @@ fn judge_load(row: &Row, errno: &str, served: usize, injected: &[String], said: 
         assert!(last.contains(&errors), "{faults} faults: {last}");
     }
     if row.call == "write" {
-        // Two for each client, and four of the server's own; one that tells in place of one lost.
+        // Two for each client, and four of the server's own; and one that reports, in place of one
+        // lost.
         let told = said.matches("1 lines were dropped here").count();
         let lost = if errno == "EINTR" { 0 } else { faults };
         assert_eq!(told, lost, "{last}");

@@ -1,6 +1,6 @@
 //! Every system call that the server makes in service fails, with every errno that its man page
-//! lists: once, for a lone client, and every fifth time under load. strace makes it fail, and then
-//! the kernel does not see the call.
+//! lists: once, for a single client, and every fifth time under load. strace makes it fail, and
+//! then the kernel does not see the call.
 
 mod caller;
 mod every_fifth;
@@ -17,7 +17,8 @@ use stage::{Play, play};
 
 use crate::util::{PATIENCE, have_strace};
 
-/// Cases, faults, and the longest that a lone client had to wait for its greeting, of all tests.
+/// How many cases and faults there were, and the longest time that a single client waited for its
+/// greeting, of all tests.
 static CASES: AtomicUsize = AtomicUsize::new(0);
 static FAULTS: AtomicUsize = AtomicUsize::new(0);
 static WORST_MICROS: AtomicU64 = AtomicU64::new(0);
@@ -28,8 +29,8 @@ fn tell_totals() {
     println!("so far {cases} cases, {faults} faults, a greeting after at most {worst:?}");
 }
 
-/// Does all cases, whatever fails, and then fails with a list of those that did. Only if a whole
-/// [`PATIENCE`] is lost on failures, the rest is not tried.
+/// Runs all cases, whatever fails, and then fails with a list of the failures. Only when failures
+/// have taken a whole [`PATIENCE`], the rest is not tried.
 fn try_all(rows: &[Row], case: impl Fn(&Row, &str, &Play)) {
     if !have_strace() {
         return;

@@ -1,4 +1,4 @@
-//! Each call fails once, and a lone client meets it.
+//! Each call fails once, for a single client.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -16,7 +16,7 @@ fn accept4_fails_once() {
         row("accept4", &[], OF_ONE),
         row("accept4", &[], OF_ALL).pauses(1),
         row("accept4", &[], NO_LISTENER).fatal("cannot accept on 127.0.0.1:"),
-        // Somebody waits, but no edge follows: the kernel does not lie like that.
+        // A client waits, but no edge follows: the kernel does not lie like that.
         row("accept4", &[], "EAGAIN").is(Verdict::Pushed),
     ];
     judge_all(&rows);
@@ -37,7 +37,7 @@ fn sendto_fails_once() {
         // After EAGAIN it is registered for writing, and that reports that there is room.
         row("sendto", GREETING, "EINTR EAGAIN"),
         row("sendto", MESSAGE, "EINTR EAGAIN"),
-        // What wakes the poll for a signal; the library ignores its errors.
+        // The call that wakes the poll for a signal. The library ignores its errors.
         row("sendto", SIGNAL, "EINTR ENOBUFS ENOMEM EBADF")
             .at_shutdown()
             .is(Verdict::Deaf),
@@ -49,11 +49,11 @@ fn recvfrom_fails_once() {
     judge_all(&[
         row("recvfrom", MESSAGE, RECV).lost(),
         row("recvfrom", MESSAGE, "EINTR"),
-        // It is there, but no edge follows: it is found when its time is over.
+        // It is there, but no edge follows. It is found when its time is over.
         row("recvfrom", MESSAGE, "EAGAIN")
             .options(&["--timeout", "2s", "--linger", "20s"])
             .is(Verdict::Late),
-        // The client has its echo. A FIN may make two edges, and then EAGAIN does no harm at all.
+        // The client has its echo. A FIN may make two edges, and then EAGAIN does no harm.
         row("recvfrom", FIN, RECV).counted(Counted::ByErrno),
         row("recvfrom", FIN, "EINTR"),
         row("recvfrom", FIN, "EAGAIN")
@@ -70,18 +70,18 @@ fn epoll_ctl_fails_once() {
     let listener_mod = &["EPOLL_CTL_MOD", "EPOLLIN", "u32=0,"];
     let stderr_mod = &["EPOLL_CTL_MOD", "EPOLLOUT", "u32=0,"];
     judge_all(&[
-        // Nobody can be polled, it seems, so those that follow wait.
+        // It seems that nobody can be polled, so the next clients wait.
         row("epoll_ctl", &["EPOLL_CTL_ADD"], EPOLL_CTL)
             .lost()
             .pauses(1),
         row("epoll_ctl", client_mod, EPOLL_CTL)
             .after("sendto:error=EAGAIN:when=2")
             .lost(),
-        // When a pause is over: it is followed by another.
+        // After a pause: another one follows.
         row("epoll_ctl", listener_mod, EPOLL_CTL)
             .after("accept4:error=EMFILE:when=1")
             .pauses(2),
-        // Before a line: it is written, room or no room.
+        // Before a line, which is written, room or no room.
         row("epoll_ctl", stderr_mod, EPOLL_CTL).logging_to_a_socket(),
     ]);
 }
@@ -108,12 +108,12 @@ fn epoll_wait_fails_once() {
 fn calls_of_the_end_and_of_the_log_fail_once() {
     let of_the_log = &[r#""[20"#];
     judge_all(&[
-        // The close that follows says FIN as well.
+        // The close that follows sends a FIN as well.
         row("shutdown", &[], SHUTDOWN).counted(Counted::ByErrno),
-        // Of a client; of the listener.
+        // Of a client, and of the listener.
         row("close", &[], CLOSE),
         row("close", &[], CLOSE).at_shutdown(),
-        // Newcomers are refused in another way, or are accepted until the queue is empty.
+        // New clients are refused in another way, or are accepted until the queue is empty.
         row("setsockopt", &["SO_ATTACH_FILTER"], SETSOCKOPT).at_shutdown(),
         row("listen", &[], LISTEN).at_shutdown().after(NO_FILTER),
         // Whether others may listen on the port, too: as if there were none.
@@ -123,8 +123,8 @@ fn calls_of_the_end_and_of_the_log_fail_once() {
     ]);
 }
 
-/// What cannot be written on stdout is lost, and the lines that follow are not. If there is only no room at
-/// present, nothing is lost.
+/// A line that cannot be written on stdout is lost, and the next ones are not. If there is only no
+/// room at present, nothing is lost.
 #[test]
 fn write_to_stdout_fails_once() {
     if !have_strace() {
@@ -153,8 +153,8 @@ fn write_to_stdout_fails_once() {
     tell_totals();
 }
 
-/// The tables above leave no call out, other than those for memory, and what a signal handler and
-/// the end of a process consist of.
+/// The tables above leave no call out, except those for memory, and those of a signal handler and
+/// of the end of a process.
 #[test]
 fn no_other_call_is_made_in_service() {
     if !have_strace() {
@@ -219,7 +219,7 @@ fn judge(row: &Row, errno: &str, play: &Play) {
     }
 }
 
-/// One line, which says what failed: nobody takes such a server for a healthy one.
+/// One line says what failed, so nobody takes such a server for a healthy one.
 fn judge_end(what: &str, play: &Play) {
     assert_eq!(play.status.code(), Some(1), "{}", play.said);
     let line = format!("hello-echo: {what}");
@@ -231,7 +231,7 @@ fn judge_end(what: &str, play: &Play) {
     assert!(play.said.contains(errno), "{errno}: {}", play.said);
 }
 
-/// The server went on, nobody waited for longer than it promises, and the books say what happened.
+/// The server went on, nobody waited longer than it promises, and the counters say what happened.
 fn judge_books(row: &Row, errno: &str, play: &Play) {
     assert!(play.next.whole, "{}", play.told());
     let drops = row.call == "write" && errno != "EINTR";
@@ -243,7 +243,7 @@ fn judge_books(row: &Row, errno: &str, play: &Play) {
     );
     assert_eq!(play.status.code(), Some(0), "{}", play.told());
     let term = row.counted.term(errno);
-    // Deadlines are waited out, handshakes for 5 ms, and pauses for 300 ms in all at most.
+    // Deadlines are waited out, handshakes for 5 ms, and pauses for at most 300 ms in all.
     let patience = match row.verdict {
         Verdict::Late => u64::MAX,
         _ if row.pauses > 0 => 305,

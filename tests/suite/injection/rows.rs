@@ -27,7 +27,7 @@ pub(super) fn row(call: &'static str, words: &'static [&'static str], errnos: &'
         words,
         errnos,
         phase: Phase::Service,
-        // How slow the machine is decides nothing.
+        // The speed of the machine decides nothing.
         options: &["--linger", "20s"],
         log: "info",
         asks: false,
@@ -83,7 +83,7 @@ impl Row {
         self.is(Verdict::Lost).counted(Counted::ByErrno)
     }
 
-    /// With nothing in the log but the end.
+    /// The log has nothing but the end.
     pub(super) fn fatal(self, what: &'static str) -> Self {
         self.is(Verdict::Fatal(what)).logging("warn")
     }
@@ -92,29 +92,29 @@ impl Row {
 /// When the call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// A lone client connects, and the next one when it is done.
+    /// A single client connects, and the next one when it is done.
     Service,
-    /// The lone client is in the queue when SIGTERM comes.
+    /// The single client is in the queue when SIGTERM comes.
     Shutdown,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// The lone client is greeted and echoed, without another one to push it.
+    /// The single client is greeted and echoed, and no other one has to push it.
     Served,
-    /// Served, if only when its time is over, as it is heard once more then.
+    /// It is served, perhaps only when its time is over, because it is driven once more then.
     Late,
-    /// The lone client is closed, and the next one is served.
+    /// The single client is closed, and the next one is served.
     Lost,
     /// The process ends with 1, and with one line that begins so.
     Fatal(&'static str),
-    /// Served when the next client comes: accept4 said that nobody was there.
+    /// It is served when the next client comes: accept4 said that nobody was there.
     Pushed,
-    /// SIGTERM goes unheard; the second one is final all the same.
+    /// SIGTERM is lost; the second one ends it all the same.
     Deaf,
 }
 
-/// What the lone client counts as in the end.
+/// What the single client counts as in the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Counted {
     As(&'static str),
@@ -125,7 +125,7 @@ pub(super) enum Counted {
 /// The end of one connection, before it was accepted.
 pub(super) const OF_ONE: &str = "ECONNABORTED EINTR EOPNOTSUPP EPERM EPROTO ETIMEDOUT \
     ENETDOWN ENOPROTOOPT EHOSTDOWN ENONET EHOSTUNREACH ENETUNREACH ECONNRESET";
-/// A shortage, or what nobody can tell from one.
+/// A shortage, or what cannot be told from one.
 pub(super) const OF_ALL: &str =
     "EMFILE ENFILE ENOBUFS ENOMEM EFAULT ENOSR ESOCKTNOSUPPORT EPROTONOSUPPORT";
 pub(super) const NO_LISTENER: &str = "EBADF EINVAL ENOTSOCK";
@@ -147,10 +147,10 @@ pub(super) const SETSOCKOPT: &str = "EBADF EFAULT EINVAL ENOMEM ENOPROTOOPT ENOT
 pub(super) const GETSOCKOPT: &str = "EBADF EFAULT EINVAL ENOPROTOOPT ENOTSOCK";
 pub(super) const LISTEN: &str = "EADDRINUSE EBADF ENOTSOCK EOPNOTSUPP";
 
-/// There are two while the server starts; the third is the filter against newcomers.
+/// There are two while the server starts; the third is the filter against new clients.
 pub(super) const NO_FILTER: &str = "setsockopt:error=ENOMEM:when=3";
 
-/// All calls above, as strace selects them. Which of the two waits it is depends on the machine.
+/// All calls above, as strace selects them. The machine decides which of the two waits it is.
 pub(super) const CALLS: [&str; 11] = [
     "/^epoll_p?wait$",
     "accept4",
@@ -166,7 +166,7 @@ pub(super) const CALLS: [&str; 11] = [
 ];
 pub(super) const WAIT: &str = CALLS[0];
 
-/// As strace shows the lone client's greeting and message, and a FIN.
+/// The single client's greeting, its message and a FIN, as strace shows them.
 pub(super) const GREETING: &[&str] = &[r#""hello\n""#];
 pub(super) const MESSAGE: &[&str] = &[r#""alone""#];
 pub(super) const FIN: &[&str] = &[r#", "","#];

@@ -1,4 +1,4 @@
-//! A server under strace, the two clients that it meets there, and the calls that it made.
+//! A server under strace, its two clients, and the calls that it made.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -23,8 +23,8 @@ pub(super) struct Play {
 }
 
 impl Play {
-    /// Which call of its name the row means, as `when=` counts: from the start of the process. How
-    /// many of them come before the server is in service depends on the machine.
+    /// Which call of its name the row means, as `when=` counts: from the start of the process. The
+    /// machine decides how many of them come before the server is in service.
     pub(super) fn nth(&self, row: &Row) -> usize {
         let begin = self.first(match row.phase {
             Phase::Service => LISTENING,
@@ -47,7 +47,7 @@ impl Play {
         self.calls.iter().position(with).unwrap()
     }
 
-    /// For how long it slept in vain, in ms: a count of what it chose, not a measurement.
+    /// How long it slept in vain, in ms. This is a count of what it chose, not a measurement.
     pub(super) fn slept_in_vain(&self) -> u64 {
         let sleeps = self.calls.iter().filter(|call| is_call(call, WAIT));
         let in_vain = sleeps.filter_map(|call| call.strip_suffix(" = 0"));
@@ -70,7 +70,7 @@ impl Play {
     }
 }
 
-/// What ends the start, and what marks a call that failed, in strace's output.
+/// The end of the start, and the mark of a call that failed, in strace's output.
 pub(super) const LISTENING: &str = "\"listening on ";
 pub(super) const INJECTED: &str = "(INJECTED)";
 
@@ -86,7 +86,7 @@ pub(super) fn called(line: &str) -> Option<&str> {
     Some(called)
 }
 
-/// Plays the row's phase, with the fault or, to see which calls it makes, without.
+/// Plays the row's phase: with the fault, or without it to see which calls the phase makes.
 pub(super) fn play(row: &Row, fault: Option<&str>) -> Play {
     let faults: Vec<&str> = row.after.into_iter().chain(fault).collect();
     let stage = Stage::set(&["-e", &select(&CALLS)], &faults, row);
@@ -166,8 +166,8 @@ impl Stage {
         (status, read.unwrap_or(said), self.trace)
     }
 
-    /// The next client comes when the server is through with the lone one, whose calls would else
-    /// be made in another order each time.
+    /// The next client comes when the server is done with the first one, whose calls would
+    /// otherwise have another order each time.
     pub(super) fn play_service(&self, verdict: Verdict) -> (Heard, Heard) {
         let mut lone = self.caller(LONE);
         if verdict == Verdict::Pushed {
@@ -178,8 +178,9 @@ impl Stage {
             return (lone, next);
         }
         if matches!(verdict, Verdict::Fatal(_)) {
-            // The fault may end the process just as it connects, and then Linux (6.18) now and then
-            // forgets the connection without a reset: only who sends something hears of it.
+            // The fault may end the process just as the client connects, and then Linux (6.18) now
+            // and then forgets the connection without a reset. Only a client that sends something
+            // learns of it.
             lone.say();
             return (lone.hear_out(), Heard::default());
         }
@@ -195,7 +196,7 @@ impl Stage {
         self.signal("TERM");
     }
 
-    /// The lone client arrives while the server is stopped, and so before it can hear of SIGTERM.
+    /// The single client arrives while the server is stopped, and so before it can receive SIGTERM.
     pub(super) fn play_shutdown(&self, verdict: Verdict) -> (Heard, Heard) {
         let next = self.caller(NEXT).exchange();
         self.assert_descriptors_return();
@@ -208,7 +209,7 @@ impl Stage {
         let lone = lone.exchange();
         if verdict == Verdict::Deaf {
             self.wait_until(|calls| calls.contains(INJECTED));
-            // That there is nobody any more to hear it would be as well.
+            // If nothing receives it any more, that is right as well.
             signal(&self.pid, "TERM");
         }
         (lone, next)

@@ -1,4 +1,5 @@
-//! Crowds beside a polite client, and what a turn of the server may cost whoever waits for the next.
+//! Crowds beside a polite client, and how much a turn of the server may cost a client that waits
+//! for the next.
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
@@ -36,7 +37,7 @@ fn beside_those_that_are_silent() {
     beside("64 silent ones", assert_greeted, flood, "timed out");
 }
 
-/// A crowd, of whom each begins like that and all go on together, costs the probe nothing: it is
+/// A crowd, whose members each begin so and then go on together, costs the probe nothing: it is
 /// served each time. In the end all of them are gone, for that one reason.
 fn beside(what: &str, begin: fn(&mut TcpStream), flood: fn(Vec<TcpStream>), end: &str) {
     let server = logging(BEARS);
@@ -76,7 +77,7 @@ fn send_until_cut(mut crowd: Vec<TcpStream>, chunk: &[u8], pause: Duration) {
     println!("{sent} bytes sent in {:?}", start.elapsed());
 }
 
-/// Those that never read keep the server from sending, until their time is over. (Small segments
+/// Clients that never read keep the server from sending, until their time is over. (Small segments
 /// keep its send buffer small, which must not hold the whole greeting.)
 #[test]
 fn beside_those_that_never_read() {
@@ -107,9 +108,9 @@ fn beside_those_that_never_read() {
     assert_ends_with(server, &[("echoed", PROBES), ("timed out", CROWD)]);
 }
 
-/// Those that connect and close at once are taken for what they are, whether their FIN or the
-/// reset for our greeting is first. Their number is bounded by an exchange after each fifty: a
-/// queue that overflows loses some of them, which is the kernel's doing.
+/// Clients that connect and close at once are counted as that, whether their FIN or the reset for
+/// our greeting comes first. An exchange after each fifty bounds their number: a queue that
+/// overflows loses some of them, which the kernel does.
 #[test]
 fn beside_those_that_come_and_go() {
     let server = logging(BEARS);
@@ -142,8 +143,8 @@ fn beside_those_that_come_and_go() {
     assert_eq!(counts.values().sum::<u64>(), polite + gone, "{books}");
 }
 
-/// What one client, or all who wait in the queue, may cost the others before it is their turn,
-/// counted in system calls: the server is slowed by strace until it cannot keep up with anybody.
+/// How much one client, or all in the queue, may cost the others before their turn, counted in
+/// system calls. strace slows the server down until it cannot keep up with anybody.
 #[test]
 fn a_turn_is_bounded() {
     if !have_strace() {
@@ -178,10 +179,10 @@ fn a_turn_is_bounded() {
     let (calls, accepts, discarded) = most_in_a_turn(&trace);
     println!("at most {calls} calls on a socket and {accepts} accepts in a turn");
     println!("at most {discarded} bytes are discarded in a turn");
-    // Four, as it says, and a FIN that is not put off.
+    // Four, as the constant says, and a FIN that is not put off.
     assert!(calls <= 5, "{calls} calls on one socket in one turn");
     assert!(accepts <= 16, "{accepts} accepts in one turn");
-    // A mebibyte, as it says, and what is lost by dividing it among the events of a turn.
+    // 1 MiB, as the constant says, and what is lost by dividing it among the events of a turn.
     assert!(discarded < (1 << 20) + 256, "{discarded} bytes in one turn");
 }
 

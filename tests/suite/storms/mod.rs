@@ -1,6 +1,6 @@
 //! Crowds of bad clients, and a bad network: what they do to the server, and to a polite client
-//! beside them. Counts decide; times are only printed. What a crowd may cost an exchange beside it, in
-//! turns and bytes, is in `tests/reactor.rs`.
+//! beside them. Counts decide; times are only printed. What a crowd may cost an exchange beside it,
+//! in turns and bytes, is in `tests/reactor.rs`.
 
 mod crowds;
 mod network;
@@ -14,11 +14,11 @@ use crate::util::{Server, assert_rest, payload};
 const CROWD: u64 = 64;
 const PROBES: u64 = 200;
 
-/// How long the server bears with them: long enough for a probe on a machine that others use.
+/// How long the server keeps them: long enough for a probe on a busy machine.
 const BEARS: &[&str] = &["--timeout", "4s", "--linger", "4s"];
 
-/// Exchanges one after the other, each exact and with a clean end, and none of which takes long enough
-/// to be given up.
+/// Exchanges one after the other, each exact and with a clean end, and none so long that it is
+/// given up.
 fn probe(beside: &str, server: &Server, greeting: &[u8]) {
     let exchange = |seed| {
         let (start, message) = (Instant::now(), payload(seed, 1 + seed as usize * 4));

@@ -14,7 +14,7 @@ use crate::util::{
     connect, have, in_a_network, logging, payload, reset, tcp_counter,
 };
 
-/// A polite client, who waits for the end before it closes, however much it has sent.
+/// A polite client, which waits for the end before it closes, however much it has sent.
 fn exchange(server: &Server, length: usize, seed: u64) {
     let message = payload(seed, length);
     let mut stream = server.connect();
@@ -23,8 +23,8 @@ fn exchange(server: &Server, length: usize, seed: u64) {
     assert_rest(&mut stream, &message[..length.min(1000)]);
 }
 
-/// A client that is done before it closes sees no reset, and neither does anybody on the way: in a
-/// network of their own, where whatever is counted is theirs.
+/// A client that is done before it closes sees no reset, and there is none on the wire: in a
+/// network of their own all that is counted is theirs.
 #[test]
 fn polite_clients_cause_no_reset() {
     if let Some(said) = in_a_network(PATIENCE, "", resets_are_counted) {
@@ -49,7 +49,8 @@ fn resets_are_counted() {
     println!("480 exchanges: {:?}", resets());
     assert_eq!(resets(), [0, 0, 0]);
 
-    // That these can move at all: without lingering, what is not read, or comes later, is a reset.
+    // These counters can move: without lingering, bytes that are unread or come later cause a
+    // reset.
     let hasty = Server::start(&["--linger", "0"]);
     let mut unread = hasty.connect();
     hasty.signal("STOP");
@@ -69,8 +70,8 @@ fn resets_are_counted() {
     assert!(resets()[0] >= 1);
 }
 
-/// What this network namespace has counted: closed with unread data, data for a closed socket, and
-/// every reset that was sent.
+/// What this network namespace has counted: sockets closed with unread data, data for a closed
+/// socket, and every reset sent.
 fn resets() -> [u64; 3] {
     [
         tcp_counter("netstat", "TcpExt:", "TCPAbortOnClose"),
@@ -79,9 +80,9 @@ fn resets() -> [u64; 3] {
     ]
 }
 
-/// Of what carries data or a FIN, a good sixth is lost; of the rest, which waits for a whole second
-/// before it is tried again, one in twenty. Newer kernels can be made to try every second at least;
-/// but without a number of tries they then give up a closed socket's FIN after the first few.
+/// A good sixth of the packets with data or a FIN is lost; of the others, which are sent again only
+/// after a whole second, one in twenty. Newer kernels can be made to try every second at least; but
+/// without a number of tries they then give up a closed socket's FIN after the first few.
 const LOSSES: &str = "
     echo 1000 > /proc/sys/net/ipv4/tcp_rto_max_ms || true
     echo 15 > /proc/sys/net/ipv4/tcp_orphan_retries
@@ -96,7 +97,7 @@ const LOSSES: &str = "
     }
 end";
 
-/// Longer than any row of losses that is likely to come.
+/// Longer than any likely row of losses.
 const LOSSY: Duration = Duration::from_secs(60);
 
 /// However packets are delayed, repeated and bunched: the whole exchange, a clean end and no reset.
@@ -132,7 +133,7 @@ fn where_packets_are_lost() {
     let (lost, of) = (nft_count("lost"), tcp_counter("snmp", "Tcp:", "OutSegs"));
     println!("{lost} of {of} packets lost, {:?} resets", resets());
     assert!(lost > 0);
-    // Not the third: a packet of which the copy came first may find its socket closed.
+    // Not the third: a packet whose copy came first may find its socket closed.
     assert_eq!(resets()[..2], [0, 0]);
 }
 
@@ -160,7 +161,7 @@ fn lossy(address: SocketAddr, i: u64) {
     if i % 4 == 0 {
         assert_greeted(&mut stream);
     }
-    // Not at one go: some comes after the echo.
+    // Not all at once: some comes after the echo.
     let parts = message.chunks(1000);
     parts.for_each(|part| stream.write_all(part).unwrap());
     if i % 4 == 2 {
@@ -172,7 +173,8 @@ fn lossy(address: SocketAddr, i: u64) {
     assert_rest(&mut stream, &message[..length.min(1000)]);
 }
 
-/// Those whose host is gone say nothing any more, no reset and no FIN: only the deadlines end them.
+/// Clients whose host is gone send nothing any more, no reset and no FIN. Only the deadlines end
+/// them.
 #[test]
 fn beside_those_that_vanish() {
     if !have("nft") {
@@ -183,8 +185,8 @@ fn beside_those_that_vanish() {
     }
 }
 
-/// A host whose resets nobody hears. It has an address of its own, as the server holds its ports for
-/// connected: from one of these nobody else could connect.
+/// A host whose resets nobody receives. It has its own address, because the server still holds its
+/// ports as connected, and nobody else could connect from one of these.
 const GONE: &str = "
     nft -f - <<end
     table inet gone {

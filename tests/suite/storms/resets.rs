@@ -7,7 +7,7 @@ use crate::util::{
     Peer, Server, assert_echoes, assert_ends_with, assert_greeted, logging, payload, reset,
 };
 
-/// What one of a crowd does before it resets its connection, and how the books name that.
+/// What one of a crowd does before it resets its connection, and how the counters name that.
 struct Phase {
     what: &'static str,
     /// Whether the server is stopped meanwhile, so that it finds everything at once.
@@ -95,7 +95,7 @@ fn resets_by_the_thousand_in_every_phase() {
         let anonymous = server.status("RssAnon");
         anonymous.trim_end_matches(" kB").parse::<u64>().unwrap()
     };
-    // The first round touches what it needs; the same again must not need more.
+    // The first round touches the memory that it needs; the same again must not need more.
     let [first, second, third] = [round(), round(), round()];
     println!("RssAnon {first} kB, {second} kB, {third} kB");
     assert!(

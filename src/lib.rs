@@ -1,12 +1,20 @@
-//! A reactor for protocols without sockets, and the first server of every sockets course on it: it
-//! greets every client with `hello\n`, reads up to 1000 bytes, echoes them and closes. One thread serves
-//! any number of clients.
+//! A reactor for protocols without sockets, and on it the first server of every sockets course: it
+//! greets every client with `hello\n`, reads up to 1000 bytes, echoes them and closes. One thread
+//! serves any number of clients.
 //!
-//! # A server in a program of one's own
+//! | to | begin at |
+//! |---|---|
+//! | embed the server | [`Server`], [`Config`] and [`hello::Settings`] |
+//! | write your own protocol | [`Protocol`] |
+//! | understand the event loop | [`reactor`] |
+//! | see what an exchange costs | [`costs`] |
+//! | test a server | [`load`] |
 //!
-//! [`Server::bind`] listens, [`Server::run`] serves, and [`Server::turn`] is one round of it. A
-//! [`Handle`] shuts it down from another thread. Without default features the library needs ten crates:
-//! libc, log, mio, nix, rlimit, slab, socket2, and three of nix's.
+//! # Embedding
+//!
+//! [`Server::bind`] listens, [`Server::run`] serves, and [`Server::turn`] does one round of it. A
+//! [`Handle`] shuts it down from another thread. Without default features the library needs ten
+//! crates: libc, log, mio, nix, rlimit, slab, socket2, and three of nix's.
 //!
 //! ```
 //! use std::io::{Read, Write};
@@ -36,14 +44,14 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # A protocol of one's own
+//! # Your own protocol
 //!
-//! A [`Protocol`] is a state machine for one connection: it says what it [wants](Want) done next, and
-//! is told what was done. The reactor does all else: it accepts, bounds each turn, keeps deadlines,
-//! closes so that nothing is lost, shuts down without losing a client, and counts what became of every
-//! connection. The page of [`Protocol`] has a whole one, the time of day, in 41 lines.
+//! A [`Protocol`] is a state machine for one connection. It says what it [wants](Want) done next, and
+//! learns what was done. The reactor does the rest: it accepts, bounds each turn, keeps deadlines,
+//! closes so that nothing is lost, shuts down without losing a client, and counts what became of
+//! every connection. The page of [`Protocol`] has a whole one, the time of day, in 41 lines.
 //!
-//! # The house, from the ground up
+//! # The source, from the ground up
 //!
 //! Read it in this order: each file uses only what came before it.
 //!
@@ -58,17 +66,18 @@
 //! | `server/system/`, `address.rs`, `limits.rs`, `listener.rs`, `sockets.rs` | the reactor's [`System`](reactor::System), made of real sockets |
 //! | `server/config.rs`, `handle.rs`, `guest.rs`, `bind.rs`, `mod.rs` | the [`Server`]: the poll, and what embeds it |
 //!
-//! Beside it, `server` also has what makes a server at home: `activation` takes sockets from a service
-//! manager, `notify` tells it how the server is doing, `signals` says when to stop, and `metrics` serves
-//! the counters with a second protocol, `protocol/scrape.rs`. `program` is the command line. `load`,
-//! behind the feature of that name, is the client: it checks every byte. [`costs`] goes through the
-//! system calls of an exchange one by one.
+//! The folder `server` also connects a server to its system: `activation` takes sockets from a
+//! service manager, `notify` tells the manager how the server is doing, `signals` says when to stop,
+//! and `metrics` serves the counters with a second protocol, `protocol/scrape.rs`. `program` is the
+//! command line. [`load`], behind the feature of that name, is the client.
 //!
 //! # Not here
 //!
-//! TLS, UDP, HTTP other than for the metrics, several threads, allow lists, pushing from one connection to
-//! another. One process is one poll on one core.
+//! TLS, UDP, HTTP except for the metrics, several threads, allow lists, pushing from one connection to
+//! another. One process has one poll on one core.
 
+// The page names modules that are behind features.
+#![cfg_attr(not(feature = "load"), allow(rustdoc::broken_intra_doc_links))]
 // A test may panic; that is how it fails.
 #![cfg_attr(
     test,

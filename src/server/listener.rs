@@ -137,12 +137,17 @@ impl Listener {
         SourceFd(&self.socket.as_raw_fd()).reregister(registry, token, Interest::READABLE)
     }
 
-    /// Asks for no more edges, before it is dropped: that alone would not do where others have the
-    /// socket, too, and it does everywhere else.
-    pub(crate) fn deregister(&self, registry: &Registry) -> io::Result<()> {
-        match self.origin {
-            Origin::Inherited => SourceFd(&self.socket.as_raw_fd()).deregister(registry),
-            Origin::Bound => Ok(()),
+    /// Prepares for being dropped next. Where others have the socket, too, that alone would not end the
+    /// edges. Where others inherit the queue, no handshake may be finished at the same moment.
+    pub(crate) fn leave(&self, registry: &Registry) {
+        match (&self.origin, &self.local_addr) {
+            (Origin::Inherited, _) => {
+                let _ = SourceFd(&self.socket.as_raw_fd()).deregister(registry);
+            }
+            (Origin::Bound, LocalAddr::Tcp(_)) => {
+                system::leave_tcp_queue(&self.socket, &self.guard);
+            }
+            (Origin::Bound, LocalAddr::Unix(_)) => {}
         }
     }
 

@@ -92,7 +92,7 @@ impl System for Sockets {
     }
 
     fn forget(&mut self, listener: &Listener) {
-        let _ = listener.deregister(&self.registry);
+        listener.leave(&self.registry);
     }
 
     fn rearm(&mut self, key: usize, listener: &Listener) -> io::Result<()> {

@@ -69,34 +69,49 @@ fn a_rolling_restart_loses_nobody() {
     roll("127.0.0.1:0");
 }
 
-/// Where the kernel moves the queue of a listener to the others on its port, no client waits, either: no
-/// SYN is sent twice. On every address, where handshakes would be waited for half a second otherwise.
+/// Where the kernel moves the queue of a listener to the others on its port, newcomers do not wait for a
+/// second SYN, either. On every address, where handshakes would be waited for half a second otherwise.
 #[test]
-fn where_queues_move_a_rolling_restart_keeps_nobody_waiting() {
+fn where_queues_move_a_rolling_restart_drops_no_newcomers() {
     const SWITCH: &str = "/proc/sys/net/ipv4/tcp_migrate_req";
     if !Path::new(SWITCH).exists() {
         println!("before Linux 5.14 they do not move");
         return;
     }
     let setup = format!("echo 1 >{SWITCH}");
-    let said = in_a_network(2 * PATIENCE, &setup, no_syn_is_sent_twice);
+    let said = in_a_network(2 * PATIENCE, &setup, no_newcomers_are_dropped);
     said.inspect(|said| println!("{said}"));
 }
 
 #[test]
-#[ignore = "where_queues_move_a_rolling_restart_keeps_nobody_waiting makes a network for it"]
-fn no_syn_is_sent_twice() {
-    roll("0.0.0.0:0");
-    assert_eq!(tcp_counter("netstat", "TcpExt:", "TCPSynRetrans"), 0);
+#[ignore = "where_queues_move_a_rolling_restart_drops_no_newcomers makes a network for it"]
+fn no_newcomers_are_dropped() {
+    let (mut load, _servers) = roll("0.0.0.0:0");
+    // The only handshakes that are put off for a second are those whose last ACK comes in the moment in
+    // which a listener is closed: none as a rule, and 256 with the switch at 0.
+    let put_off = || tcp_counter("netstat", "TcpExt:", "TCPDeferAcceptDrop");
+    let sent_again = || tcp_counter("netstat", "TcpExt:", "TCPSynRetrans");
+    let begun = Instant::now();
+    while sent_again() < put_off() {
+        assert!(begun.elapsed() < PATIENCE, "{} are lost", put_off());
+        load_a_while(&mut load);
+    }
+    load_a_while(&mut load);
+    println!("{} put off, {} sent again", put_off(), sent_again());
+    assert!(sent_again() < AT_ONCE, "{} sent again", sent_again());
     // That it would show: without another process on the port, newcomers' SYNs are dropped.
+    let before = sent_again();
     let alone = Server::start_listening(1, &["--reuse-port", "--listen", "0.0.0.0:0"]);
     let address = format!("127.0.0.1:{}", alone.address().port());
     alone.signal("TERM");
     while TcpStream::connect(&address).is_ok() {} // until it is refused
-    assert_ne!(tcp_counter("netstat", "TcpExt:", "TCPSynRetrans"), 0);
+    assert_ne!(sent_again(), before);
 }
 
-fn roll(listen: &str) {
+/// Clients at once.
+const AT_ONCE: u64 = 32;
+
+fn roll(listen: &str) -> (Load, [Server; 2]) {
     const ROUNDS: usize = 4;
     let on = |address: &str| {
         let mut command = Command::new(BINARY);
@@ -107,7 +122,7 @@ fn roll(listen: &str) {
     let address = first.addresses[0].clone();
     let mut servers = [on(&address), first];
     let target = address.replace("0.0.0.0", "127.0.0.1");
-    let mut load = Load::new(load_options(&target, 1 << 40, 32)).unwrap();
+    let mut load = Load::new(load_options(&target, 1 << 40, AT_ONCE)).unwrap();
     for round in 0..ROUNDS {
         for server in &mut servers {
             load_a_while(&mut load);
@@ -125,4 +140,5 @@ fn roll(listen: &str) {
         load.record().outcomes.right,
         2 * ROUNDS
     );
+    (load, servers)
 }

@@ -71,7 +71,10 @@ pub(crate) fn close_tcp_queue(socket: &Socket, _: &Guard, _: SocketAddr) -> io::
     Ok(Duration::ZERO)
 }
 
-/// The same. shutdown(2) has no meaning for a listener there.
+/// Nothing: no other process has the queue afterwards.
+pub(crate) fn leave_tcp_queue(_: &Socket, _: &Guard) {}
+
+/// The same as for TCP. shutdown(2) has no meaning for a listener there.
 pub(crate) fn close_unix_queue(socket: &Socket) -> io::Result<Duration> {
     socket.listen(1)?;
     Ok(Duration::ZERO)

@@ -79,11 +79,9 @@ pub(crate) fn wait_for_requests(socket: &Socket) {
 #[cfg(feature = "metrics")]
 const REQUEST_TIMEOUT: libc::c_int = 5;
 
-#[cfg(feature = "metrics")]
 #[derive(Clone, Copy, Debug)]
 struct DeferAccept;
 
-#[cfg(feature = "metrics")]
 nix::setsockopt_impl!(
     DeferAccept,
     libc::IPPROTO_TCP,
@@ -124,6 +122,7 @@ pub(crate) fn close_tcp_queue(
     address: SocketAddr,
 ) -> io::Result<Duration> {
     if siblings::inherit(socket, address) {
+        guard.leave_to_siblings();
         return Ok(Duration::ZERO);
     }
     if guard.close(socket).is_err() {
@@ -135,6 +134,14 @@ pub(crate) fn close_tcp_queue(
     } else {
         HANDSHAKE
     })
+}
+
+/// Called when the listener is closed next. Where siblings inherit its handshakes, it finishes none of
+/// them any more.
+pub(crate) fn leave_tcp_queue(socket: &Socket, guard: &Guard) {
+    if guard.is_left_to_siblings() {
+        let _ = siblings::finish_no_handshake(socket); // a precaution, so it may fail
+    }
 }
 
 /// How long a handshake may take: a round trip to anywhere on Earth, by cable.

@@ -101,6 +101,8 @@ enum State {
     },
     /// None any more.
     Closed,
+    /// All of them, until the listener is closed and other processes have its queue.
+    LeftToSiblings,
 }
 
 impl Guard {
@@ -121,7 +123,7 @@ impl Guard {
         let news = drops.wrapping_sub(self.drops.replace(drops));
         let begins = now.after(WINDOW);
         let (state, is_new) = match self.state.get() {
-            State::Closed => return Ok(Watched::default()),
+            State::Closed | State::LeftToSiblings => return Ok(Watched::default()),
             State::Open if news == 0 => return Ok(Watched::default()),
             State::Open => (thinned(0, news, begins), true),
             State::Thinned {
@@ -168,6 +170,15 @@ impl Guard {
         socket.attach_filter(&drop_syns(0.0))?;
         self.state.set(State::Closed);
         Ok(())
+    }
+
+    /// The queue is closed by closing the listener, and other processes have it then.
+    pub(super) fn leave_to_siblings(&self) {
+        self.state.set(State::LeftToSiblings);
+    }
+
+    pub(super) fn is_left_to_siblings(&self) -> bool {
+        matches!(self.state.get(), State::LeftToSiblings)
     }
 }
 

@@ -10,15 +10,29 @@ use std::time::Duration;
 use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
+use nix::sys::socket::setsockopt;
 use socket2::{Domain, Socket, Type};
 
-use super::queue;
+use super::{DeferAccept, queue};
 
 /// Whether a listener that is closed leaves its queue, and the handshakes under way, to a process that
 /// accepts them: another one listens on the same port, and the kernel moves them.
 pub(super) fn inherit(socket: &Socket, address: SocketAddr) -> bool {
     let inherit = || Ok::<_, io::Error>(socket.reuse_port()? && exist(address)? && are_told()?);
     inherit().unwrap_or(false)
+}
+
+/// Makes the kernel drop the last ACK of a handshake at this listener, as TCP_DEFER_ACCEPT does. A
+/// sibling finishes the handshake when the SYN-ACK has been sent again, a second later.
+///
+/// Without this, an ACK that one core handles while another core closes the listener loses its client
+/// (seen on Linux 6.18). The kernel moves what is in the queue and what comes later. But a connection
+/// that joins the queue of a closed listener is reset (inet_csk_reqsk_queue_add), and one that is cloned
+/// from a listener in close(2) inherits its sk_shutdown and sends a FIN at once.
+///
+/// A filter that drops the ACKs would do harm: connections inherit it from the listener.
+pub(super) fn finish_no_handshake(socket: &Socket) -> io::Result<()> {
+    Ok(setsockopt(socket, DeferAccept, &1)?)
 }
 
 /// Whether another socket listens on this address. The kernel's table has the listeners first, so this
@@ -89,4 +103,30 @@ fn are_told() -> io::Result<bool> {
     drop(closed);
     poll.poll(&mut events, Some(Duration::ZERO))?;
     Ok(!events.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The clients believe to be connected, and the queue stays empty.
+    #[test]
+    fn a_listener_that_is_closed_next_finishes_no_handshake() {
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        listener.bind(&any.into()).unwrap();
+        listener.listen(4).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let connect = || {
+            let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            client.connect(&listener.local_addr().unwrap()).unwrap();
+            client
+        };
+        let _before = connect();
+        assert!(listener.accept().is_ok());
+        finish_no_handshake(&listener).unwrap();
+        let _after = connect();
+        let accepted = listener.accept().map_err(|e| e.kind());
+        assert_eq!(accepted.err(), Some(io::ErrorKind::WouldBlock));
+    }
 }

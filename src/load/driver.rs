@@ -54,6 +54,10 @@ pub struct Load {
     signal: Option<i32>,
 }
 
+/// While it lives, the signals of a [`Load`] that has been [finished](Load::finish) are caught.
+#[derive(Debug)]
+pub struct Caught(#[allow(dead_code, reason = "it is there to be dropped")] Option<Signals>);
+
 impl Load {
     /// Resolves the targets and gets ready. Nothing is sent before the first [turn](Self::turn).
     ///
@@ -123,6 +127,13 @@ impl Load {
     #[must_use]
     pub fn record(&self) -> &Record {
         &self.clients.record
+    }
+
+    /// What the run has measured, without a copy: a run never lacks memory for its report. Signals are
+    /// caught as before while the other value lives.
+    #[must_use]
+    pub fn finish(self) -> (Record, Caught) {
+        (self.clients.record, Caught(self.signals))
     }
 
     /// How long the run has taken, so far or in all.

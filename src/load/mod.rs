@@ -24,7 +24,7 @@ mod machine;
 pub mod program;
 pub mod report;
 
-pub use driver::{Load, Options, ParseSourceError, Room, Source};
+pub use driver::{Caught, Load, Options, ParseSourceError, Room, Source};
 pub use machine::compare;
 pub use machine::exchange;
 pub use machine::payload::Payloads;

@@ -53,9 +53,11 @@ fn run(invocation: &Invocation, stderr: &mut Stderr) -> io::Result<u8> {
     #[allow(clippy::disallowed_methods, reason = "for the report's date")]
     let began = SystemTime::now();
     let ended = follow(&mut load, invocation, stderr);
+    let (signal, elapsed, is_cut_short) = (load.signal(), load.elapsed(), load.is_cut_short());
+    let (record, _caught) = load.finish();
     let report = Report {
-        record: load.record().clone(),
-        elapsed: load.elapsed(),
+        record,
+        elapsed,
         began,
         line: invocation.line.clone(),
         targets: invocation
@@ -66,7 +68,7 @@ fn run(invocation: &Invocation, stderr: &mut Stderr) -> io::Result<u8> {
             .collect(),
         seed: invocation.seed,
         rate: invocation.options.plan.rate,
-        is_cut_short: load.is_cut_short(),
+        is_cut_short,
         error: ended.as_ref().err().map(ToString::to_string),
     };
     if report.record.outcomes.opened > 0 || ended.is_ok() {
@@ -77,7 +79,7 @@ fn run(invocation: &Invocation, stderr: &mut Stderr) -> io::Result<u8> {
         Err(e) => stderr.complain(&e.to_string()),
         Ok(()) => {}
     }
-    Ok(verdict(&load, invocation, &report, stderr))
+    Ok(verdict(signal, invocation, &report, stderr))
 }
 
 /// Runs the load to its end, and shows how far it is.
@@ -138,7 +140,12 @@ fn say(invocation: &Invocation, report: &Report, stderr: &mut Stderr) -> io::Res
 }
 
 /// The exit code of a run that could run. stderr says why it is not 0, unless the report does.
-fn verdict(load: &Load, invocation: &Invocation, report: &Report, stderr: &mut Stderr) -> u8 {
+fn verdict(
+    signal: Option<i32>,
+    invocation: &Invocation,
+    report: &Report,
+    stderr: &mut Stderr,
+) -> u8 {
     let conditions = &invocation.fail_if;
     let mut complaints: Vec<String> = conditions
         .iter()
@@ -148,7 +155,7 @@ fn verdict(load: &Load, invocation: &Invocation, report: &Report, stderr: &mut S
     if report.record.missed > 0 && !is_tolerated {
         complaints.push(format!("{} exchanges were missed", report.record.missed));
     }
-    if let Some(signal) = load.signal() {
+    if let Some(signal) = signal {
         complaints.push("cut short by a signal".to_owned());
         complaints.iter().for_each(|why| stderr.complain(why));
         return u8::try_from(128 + signal).unwrap_or(WRONG);

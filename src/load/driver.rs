@@ -66,7 +66,6 @@ impl Load {
     /// more connections than there is [room](Self::room) for.
     pub fn new(options: Options) -> io::Result<Self> {
         let (plan, timeout) = (options.plan, options.timeout);
-        let hold = plan.hold;
         let dialer = Dialer::new(&options.targets, options.sources, timeout, &plan)?;
         let poll = Poll::new()?;
         let expected = Expected {
@@ -83,8 +82,7 @@ impl Load {
             return Err(io::Error::other(format!("{room}; {needed} are needed")));
         }
         let connections = usize::try_from(room.connections).unwrap_or(usize::MAX);
-        let held = usize::try_from(hold).unwrap_or(usize::MAX);
-        clients.reserve(connections, held.min(connections));
+        clients.reserve(connections);
         Ok(Self {
             wakeup: Wakeup::new(poll.registry())?,
             poll,

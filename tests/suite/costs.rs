@@ -208,6 +208,39 @@ fn an_idle_client_takes_40_bytes() {
     assert!(server.own_memory() <= idle + most);
 }
 
+/// The load client's entry of 88 bytes is all that a held connection takes in its own process. The
+/// first thousands also touch the pages of its histograms, so they are not counted.
+#[cfg(feature = "load")]
+#[test]
+fn a_held_connection_takes_the_load_client_96_bytes() {
+    const FIRST: u64 = 5_000;
+    const ALL: u64 = 15_000;
+    if !util::alone(a_held_connection_takes_the_load_client_96_bytes)
+        || !util::have_descriptors(ALL + 200)
+    {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut options = util::load_options(&server.addresses[0], 1, 64);
+    options.plan.hold = ALL;
+    let mut load = Load::new(options).unwrap();
+    let mut memory = |held| {
+        while load.record().held < held {
+            assert!(
+                load.turn(PATIENCE).unwrap(),
+                "{:?}",
+                load.record().described
+            );
+        }
+        util::own_memory(std::process::id())
+    };
+    let [first, all] = [memory(FIRST), memory(ALL)];
+    util::finish(&mut load);
+    let each = (all - first) as f64 / (ALL - FIRST) as f64;
+    println!("{each} bytes each");
+    assert!(each <= 96.0, "{each} bytes for each held connection");
+}
+
 /// With idle clients nothing happens: no thread, no tick, not one wake-up.
 #[test]
 fn idle_clients_cost_no_wake_up_and_no_memory() {

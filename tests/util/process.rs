@@ -13,6 +13,16 @@ pub fn signal(pid: &str, name: &str) -> bool {
     killed.unwrap().success()
 }
 
+/// The anonymous memory (RssAnon) of a process, in bytes. This file has it page by page;
+/// the kernel's counter of it may lag behind, and ours is small.
+pub fn own_memory(pid: u32) -> usize {
+    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let mut lines = rollup.lines();
+    let size = lines.find_map(|line| line.strip_prefix("Anonymous:"));
+    let size = size.and_then(|size| size.trim().strip_suffix(" kB"));
+    1024 * size.unwrap().parse::<usize>().unwrap()
+}
+
 /// The output of a short command, which ends by itself.
 pub fn output(command: &mut Command) -> Output {
     output_within(PATIENCE, command)

@@ -121,15 +121,9 @@ impl Server {
         line.trim_start_matches(':').trim().to_owned()
     }
 
-    /// Its anonymous memory (RssAnon), in bytes. This file has it page by page; the kernel's
-    /// counter of it may lag behind, and ours is small.
+    /// Its anonymous memory, in bytes.
     pub fn own_memory(&self) -> usize {
-        let path = format!("/proc/{}/smaps_rollup", self.pid());
-        let rollup = std::fs::read_to_string(path).unwrap();
-        let mut lines = rollup.lines();
-        let size = lines.find_map(|line| line.strip_prefix("Anonymous:"));
-        let size = size.and_then(|size| size.trim().strip_suffix(" kB"));
-        1024 * size.unwrap().parse::<usize>().unwrap()
+        own_memory(self.pid())
     }
 
     /// Sends it a signal, by name.

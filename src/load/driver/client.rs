@@ -20,7 +20,7 @@ pub(super) struct Client {
 }
 
 /// The most that an entry takes, in bytes.
-pub(super) const ENTRY_BYTES: usize = 96;
+pub(super) const ENTRY_BYTES: usize = 88;
 const _: () = assert!(size_of::<Client>() <= ENTRY_BYTES);
 
 /// What a client is for at present.
@@ -45,5 +45,20 @@ impl Role {
 impl Timers for Slab<Client> {
     fn timer(&mut self, key: usize) -> Option<&mut Timer> {
         self.get_mut(key).map(|client| &mut client.timer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use allocation_counter::measure;
+
+    use super::*;
+
+    /// The slab's own mark of what is free needs no bytes beside it.
+    #[test]
+    fn an_entry_of_the_table_is_a_client() {
+        const CLIENTS: usize = 1000;
+        let table = measure(|| drop(Slab::<Client>::with_capacity(CLIENTS)));
+        assert_eq!(table.bytes_total, (CLIENTS * ENTRY_BYTES) as u64);
     }
 }

@@ -1,6 +1,5 @@
 //! All clients of a run: it opens them, takes their exchanges as far as they go, and closes them.
 
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
@@ -17,7 +16,6 @@ use super::dialer::{Dial, Dialer};
 use super::room::Room;
 use super::target::Target;
 use crate::load::machine::exchange::{Exchange, Expected, Phase, Wrong};
-
 use crate::load::machine::record::{Point, Record};
 use crate::load::machine::schedule::Counts;
 use crate::reactor::deadlines::{Deadlines, Moment, Timer};
@@ -25,7 +23,7 @@ use crate::reactor::deadlines::{Deadlines, Moment, Timer};
 mod outcome;
 mod timeout;
 
-use timeout::{NEXT_ADDRESS, TIMEOUT};
+use timeout::{HELD, TIMEOUT};
 
 /// The most bytes sent or received in one call.
 const SCRATCH: usize = 64 << 10;
@@ -33,9 +31,8 @@ const SCRATCH: usize = 64 << 10;
 /// The table of clients, what they have in common, and the record of what became of them.
 pub(super) struct Clients {
     slab: Slab<Client>,
-    /// The held clients by key and number, in the order in which they will be finished.
-    held: VecDeque<(usize, u64)>,
     counts: Counts,
+    /// Also the queue of the held clients, in the order in which they will be finished.
     deadlines: Deadlines,
     /// Zero is for ever.
     timeout: Duration,
@@ -65,9 +62,8 @@ impl Clients {
         let record = Record::new(names).map_err(io::Error::other)?;
         Ok(Self {
             slab: Slab::new(),
-            held: VecDeque::new(),
             counts: Counts::default(),
-            deadlines: Deadlines::new([timeout].into_iter().chain(NEXT_ADDRESS)),
+            deadlines: Deadlines::new(timeout::waits(timeout)),
             timeout,
             dialer,
             tallies,
@@ -81,14 +77,13 @@ impl Clients {
 
     /// How many clients there can be at once.
     pub(super) fn room(&self) -> io::Result<Room> {
-        self.dialer.room(ENTRY_BYTES + size_of::<(usize, u64)>())
+        self.dialer.room(ENTRY_BYTES)
     }
 
     /// Takes the memory for so many clients, so that a run never lacks it. Pages that no client uses
     /// cost nothing.
-    pub(super) fn reserve(&mut self, clients: usize, held: usize) {
+    pub(super) fn reserve(&mut self, clients: usize) {
         self.slab.reserve(clients);
-        self.held.reserve(held);
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -166,16 +161,13 @@ impl Clients {
         self.tallies[target] + usize::from(address)
     }
 
-    /// Finishes the next held client, if it is still there.
+    /// Finishes the next held client.
     pub(super) fn finish(&mut self, registry: &Registry) {
-        let Some((key, id)) = self.held.pop_front() else {
+        let Some(key) = self.deadlines.first(HELD) else {
             return;
         };
         let now = self.clock.now();
-        let client = self.slab.get_mut(key);
-        let Some(client) = client.filter(|client| client.channel.exchange.id() == id) else {
-            return;
-        };
+        let client = &mut self.slab[key];
         client.role = Role::Finishing;
         client.since = now;
         client.channel.exchange.begin();
@@ -266,8 +258,7 @@ impl Clients {
                 self.counts.ramping -= 1;
                 self.counts.held += 1;
                 self.record.held += 1;
-                self.held.push_back((key, client.channel.exchange.id()));
-                self.deadlines.cancel(&mut self.slab, key);
+                self.set_deadline(HELD, key, now);
             }
             Role::Held | Role::Finishing => {}
         }

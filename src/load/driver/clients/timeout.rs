@@ -14,12 +14,22 @@ use crate::reactor::deadlines::Moment;
 /// to the next address of its name. 250 ms is the value of RFC 8305, section 5. The wait doubles with
 /// each round, so a slow network is no dead one.
 pub(super) const TIMEOUT: usize = 0;
-pub(super) const NEXT_ADDRESS: [Duration; 4] = [
+const NEXT_ADDRESS: [Duration; 4] = [
     Duration::from_millis(250),
     Duration::from_millis(500),
     Duration::from_secs(1),
     Duration::from_secs(2),
 ];
+
+/// A held client waits for ever. Its place among the deadlines is its place in the queue of those that
+/// will be finished, so that it needs no memory beside its entry.
+pub(super) const HELD: usize = TIMEOUT + 1 + NEXT_ADDRESS.len();
+
+/// How long each kind waits.
+pub(super) fn waits(timeout: Duration) -> impl Iterator<Item = Duration> {
+    let first = std::iter::once(timeout).chain(NEXT_ADDRESS);
+    first.chain([Duration::MAX])
+}
 
 impl Clients {
     /// Sets the deadline of a connect: of its whole exchange, or of this address.

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use libc::c_int;
@@ -55,7 +55,10 @@ pub(crate) struct Signals {
     /// and its number. So, after the first one, this works whatever the server is doing.
     is_final: Arc<AtomicBool>,
     final_from: Option<Moment>,
-    finals: Vec<SigId>,
+    /// The last signal that shuts down. If two have come, the other one was the first: the delivery has
+    /// them by number and not in their order.
+    last: Arc<AtomicUsize>,
+    registered: Vec<SigId>,
 }
 
 impl Signals {
@@ -81,17 +84,22 @@ impl Signals {
         SourceFd(&woken.as_raw_fd()).register(registry, TOKEN, Interest::READABLE)?;
         let delivery = SignalDelivery::with_pipe(woken, waker, SignalOnly, caught)?;
         let is_final = Arc::new(AtomicBool::new(false));
+        let last = Arc::new(AtomicUsize::new(0));
         let ends = caught
             .iter()
             .filter(|number| matches!(**number, SIGTERM | SIGINT));
-        let finals = ends.map(|number| {
-            flag::register_conditional_shutdown(*number, 128 + number, is_final.clone())
+        let registered = ends.flat_map(|number| {
+            [
+                flag::register_usize(*number, last.clone(), *number as usize),
+                flag::register_conditional_shutdown(*number, 128 + number, is_final.clone()),
+            ]
         });
         Ok(Self {
             delivery,
-            finals: finals.collect::<io::Result<_>>()?,
+            registered: registered.collect::<io::Result<_>>()?,
             is_final,
             final_from: None,
+            last,
         })
     }
 
@@ -121,7 +129,11 @@ impl Signals {
             SIGHUP => Request::HangUp,
             _ => Request::Nothing,
         };
-        let requests: Vec<Request> = self.delivery.pending().map(request).collect();
+        let mut requests: Vec<Request> = self.delivery.pending().map(request).collect();
+        let last = self.last.load(Ordering::Relaxed);
+        requests.sort_by_key(
+            |request| matches!(request, Request::ShutDown(signal) if *signal as usize == last),
+        );
         let shuts_down = |request: &Request| matches!(request, Request::ShutDown(_));
         if requests.iter().any(shuts_down) {
             self.final_from.get_or_insert(now.after(APART));
@@ -138,7 +150,7 @@ impl Signals {
 
 impl Drop for Signals {
     fn drop(&mut self) {
-        for id in self.finals.drain(..) {
+        for id in self.registered.drain(..) {
             low_level::unregister(id);
         }
     }

@@ -4,6 +4,9 @@ use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use hello_echo::load::Load;
+use nix::sys::signal::{Signal, raise};
+
 use super::*;
 use crate::util::{Client, have};
 
@@ -77,6 +80,22 @@ fn assert_cut_short(output: &Output, open: u64) -> Value {
     );
     assert!(number(&report, "opened") >= 100, "{report}");
     report
+}
+
+/// They come while the client is busy, so it hears of both at once.
+#[test]
+fn the_first_of_two_signals_counts() {
+    if !util::alone(the_first_of_two_signals_counts) {
+        return;
+    }
+    use Signal::{SIGINT, SIGTERM};
+    for signals in [[SIGTERM, SIGINT], [SIGINT, SIGTERM]] {
+        let mut load = Load::new(util::load_options("127.0.0.1:9", 1 << 40, 1)).unwrap();
+        load.catch_signals().unwrap();
+        signals.iter().for_each(|signal| raise(*signal).unwrap());
+        while load.turn(PATIENCE).unwrap() {}
+        assert_eq!(load.signal(), Some(signals[0] as i32), "{signals:?}");
+    }
 }
 
 /// While it opens those that it will hold, and while it finishes them.

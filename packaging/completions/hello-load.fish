@@ -1,5 +1,5 @@
 complete -c hello-load -s n -l exchanges -d 'How many exchanges' -r
-complete -c hello-load -s d -l duration -d 'How long exchanges are begun' -r
+complete -c hello-load -s d -l duration -d 'How long exchanges are begun; 0 until a signal says stop. With -n the run ends at whichever comes first' -r
 complete -c hello-load -s c -l concurrency -d 'Exchanges under way at once' -r
 complete -c hello-load -s r -l rate -d 'Open loop: so many exchanges are begun a second, and their time counts from when they were meant to begin' -r
 complete -c hello-load -l hold -d 'First open so many connections, greeted and silent; in the end finish each with an exchange' -r

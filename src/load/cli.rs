@@ -50,8 +50,9 @@ pub fn parse(
     let is_given = |name| matches.value_source(name) == Some(ValueSource::CommandLine);
     // In an open loop it limits how many held connections are opened and finished at once.
     let has_concurrency = is_given("concurrency") && !is_given("hold");
+    let has_duration = is_given("duration");
     let options = options(&mut matches, seed, check);
-    if let Some(why) = ignored(has_concurrency, &options) {
+    if let Some(why) = ignored(has_concurrency, has_duration, &options) {
         return Err(command().error(ErrorKind::ArgumentConflict, why));
     }
     Ok(Invocation {
@@ -70,12 +71,14 @@ pub fn parse(
 }
 
 /// Which option would be ignored, and why. An option that has no effect is a mistake.
-fn ignored(has_concurrency: bool, options: &Options) -> Option<&'static str> {
+fn ignored(has_concurrency: bool, has_duration: bool, options: &Options) -> Option<&'static str> {
     let is_unix = |target: &Address| matches!(target, Address::Unix(_));
     if has_concurrency && options.plan.rate.is_some() {
         Some(
             "--concurrency has no effect beside --rate: an open loop has as many under way as it takes",
         )
+    } else if has_duration && options.plan.duration.is_none() && !options.plan.is_endless() {
+        Some("--duration 0 has no effect beside --exchanges: without end there is no count")
     } else if !options.sources.is_empty() && options.targets.iter().all(is_unix) {
         Some("--source has no effect: a Unix socket has no address to connect from")
     } else {
@@ -115,7 +118,8 @@ pub fn command() -> Command {
              Without -n and -d there are 10000 exchanges; with --hold alone none beside the held.\n\
              The report is on stdout, progress on stderr and only on a terminal.\n\
              Exit status: 0 right, 1 could not run, 2 wrong usage, 3 something was wrong or missed,\n\
-             or nothing was right; 130 or 143 if SIGINT or SIGTERM cut it short.",
+             or nothing was right; 130 or 143 if SIGINT or SIGTERM cut it short, which is not so\n\
+             for the first signal to a run with -d 0.",
         )
         .arg(
             Arg::new("target")
@@ -142,7 +146,11 @@ pub fn command() -> Command {
                 .short('n')
                 .value_parser(Utf8(count)),
         )
-        .arg(duration("duration", "How long exchanges are begun").short('d'))
+        .arg(duration(
+            "duration",
+            "How long exchanges are begun; 0 until a signal says stop. With -n\n\
+             the run ends at whichever comes first",
+        ).short('d'))
         .arg(
             setting("concurrency", "N", "Exchanges under way at once")
                 .short('c')
@@ -321,7 +329,7 @@ fn plan(matches: &mut ArgMatches) -> Plan {
         hold,
         ramp: matches.remove_one("ramp"),
         exchanges: exchanges.or(default),
-        duration,
+        duration: duration.filter(|duration: &Duration| !duration.is_zero()),
         concurrency: matches.remove_one("concurrency").unwrap_or(64),
         rate,
     }

@@ -31,7 +31,7 @@ use super::machine::exchange::Expected;
 use super::machine::record::Record;
 use super::machine::schedule::{Schedule, Stage, Step};
 use crate::reactor::deadlines::Moment;
-use crate::server::signals::{Request, Signals};
+use crate::server::signals::{APART, Request, Signals};
 
 /// The most events taken from one poll, and the most connections opened in one turn. An exchange
 /// takes at least two events, so a closed loop still reaches its concurrency.
@@ -46,10 +46,13 @@ pub struct Load {
     signals: Option<Signals>,
     clients: Clients,
     schedule: Schedule,
+    is_endless: bool,
     room: Room,
     ended: Option<Duration>,
     /// When to try again to open a connection that lacked something.
     retry_at: Option<Moment>,
+    /// When an endless run was told to stop.
+    stopped: Option<Moment>,
     /// The signal that cut the run short.
     signal: Option<i32>,
 }
@@ -75,6 +78,7 @@ impl Load {
             opened: 0,
         };
         let mut clients = Clients::new(dialer, expected, timeout, Clock::start())?;
+        let is_endless = plan.is_endless();
         let schedule = Schedule::new(plan, Moment::START);
         // Found once: what is reserved for the table is not there to be found again.
         let (room, needed) = (clients.room()?, schedule.needs());
@@ -90,15 +94,19 @@ impl Load {
             signals: None,
             clients,
             schedule,
+            is_endless,
             room,
             ended: None,
             retry_at: None,
+            stopped: None,
             signal: None,
         })
     }
 
     /// Catches SIGINT, SIGTERM and SIGHUP from here on: each [cuts the run
-    /// short](Self::is_cut_short). The second SIGINT or SIGTERM ends the process. SIGINT and SIGHUP
+    /// short](Self::is_cut_short), and the next SIGINT or SIGTERM ends the process. If the run is
+    /// [endless](super::Plan::is_endless), the first one is its proper end: no more exchanges begin,
+    /// and those under way are waited for. The next one cuts it short then. SIGINT and SIGHUP
     /// stay ignored if they are ignored before, as nohup(1) and shells leave them. The calling thread
     /// unblocks the signals that are caught.
     ///
@@ -271,8 +279,14 @@ impl Load {
                 Request::HangUp => libc::SIGHUP,
                 Request::Report | Request::Nothing => continue,
             };
-            self.signal.get_or_insert(signal);
-            self.schedule.cut_short(now);
+            let stopped = self.is_endless.then(|| *self.stopped.get_or_insert(now));
+            if stopped.is_some_and(|stopped| stopped.until(now) < APART) {
+                signals.hear_more();
+                self.schedule.stop(now);
+            } else {
+                self.signal.get_or_insert(signal);
+                self.schedule.cut_short(now);
+            }
         }
     }
 

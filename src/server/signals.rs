@@ -44,7 +44,7 @@ const UNLESS_IGNORED: [c_int; 2] = [SIGINT, SIGHUP];
 
 /// The least time between two signals that shut down. A second signal within it is ignored, because
 /// timeout(1) sends one to its child and then the same to the child's process group.
-const APART: Duration = Duration::from_millis(5);
+pub(crate) const APART: Duration = Duration::from_millis(5);
 
 /// The signals that this process catches. The handler writes a byte into a socket pair, whose other
 /// end wakes the poll. A flag alone could be set just before the poll goes to sleep.
@@ -120,6 +120,12 @@ impl Signals {
     #[cfg(feature = "load")]
     pub(crate) fn stop_hearing(&self) {
         self.is_final.store(true, Ordering::Relaxed);
+    }
+
+    /// What has been heard so far did not end it, so the next signal does not end the process.
+    #[cfg(feature = "load")]
+    pub(crate) fn hear_more(&mut self) {
+        self.final_from = None;
     }
 
     fn requests(&mut self, now: Moment) -> Vec<Request> {

@@ -20,6 +20,7 @@ fn the_plan_follows_from_what_is_asked_for() {
     check("-n 5", Some(5), 0);
     check("-d 3s", None, 0);
     check("-d 3s -n 5", Some(5), 0);
+    check("-d 0", None, 0);
     check("--hold 7", Some(0), 7);
     check("--hold 7 -r 10", Some(10_000), 7);
     check("--hold 7 -r 10 -d 1s", None, 7);
@@ -58,6 +59,7 @@ fn wrong_usage_is_refused() {
         "--max-read +5",
         // What would be ignored.
         "-c 4 -r 10",
+        "-d 0 -n 5",
         "--check -n 5",
         "--check -c 5",
         "--check -d 5s",

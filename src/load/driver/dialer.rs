@@ -35,7 +35,7 @@ pub(super) struct Dialer {
     /// Whether a target that refuses is asked again after a pause. An open loop keeps its rate.
     pauses: bool,
     /// Whether the run ends when every target has refused for [`PATIENCE`]. A run with a duration ends
-    /// by itself.
+    /// by itself, and an endless one waits until they are back.
     gives_up: bool,
     /// The target whose turn is next.
     next: usize,
@@ -67,7 +67,7 @@ impl Dialer {
             sources,
             timeout,
             pauses: plan.rate.is_none(),
-            gives_up: plan.duration.is_none(),
+            gives_up: plan.duration.is_none() && !plan.is_endless(),
             next: 0,
             short_of: None,
         })

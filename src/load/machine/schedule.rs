@@ -14,7 +14,8 @@ pub struct Plan {
     pub ramp: Option<u64>,
     /// Exchanges beside them. `None` is as many as the duration allows.
     pub exchanges: Option<u64>,
-    /// How long to begin exchanges. `None` is until `exchanges` have begun.
+    /// How long to begin exchanges. `None` is until `exchanges` have begun. If neither is limited, the
+    /// run is [endless](Self::is_endless). If both are, it ends at whichever comes first.
     pub duration: Option<Duration>,
     /// The most exchanges under way at once. In an open loop this limits only how many held
     /// connections are opened or finished at once.
@@ -22,6 +23,14 @@ pub struct Plan {
     /// An open loop: exchanges to begin a second, whether others are done or not. `None` is a
     /// closed loop.
     pub rate: Option<u64>,
+}
+
+impl Plan {
+    /// Whether it goes on until it is told to stop.
+    #[must_use]
+    pub fn is_endless(&self) -> bool {
+        self.exchanges.is_none() && self.duration.is_none()
+    }
 }
 
 /// What a run is doing.
@@ -164,6 +173,18 @@ impl Schedule {
         let due = (past.as_nanos() * u128::from(rate)).div_ceil(1_000_000_000);
         let all = self.plan.exchanges.map_or(u128::MAX, u128::from);
         due.min(all).saturating_sub(self.begun.into())
+    }
+
+    /// No more connections are opened. Exchanges under way go on, and held connections are finished.
+    pub(crate) fn stop(&mut self, now: Moment) {
+        match self.stage {
+            Stage::Ramp => {
+                self.plan.hold = self.begun;
+                self.plan.duration = Some(Duration::ZERO);
+            }
+            Stage::Churn => self.plan.duration = Some(self.since.until(now)),
+            Stage::Finish | Stage::Over => {}
+        }
     }
 
     /// Ends the run. Nothing more begins, and held connections are not finished.

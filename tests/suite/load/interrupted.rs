@@ -82,6 +82,62 @@ fn assert_cut_short(output: &Output, open: u64) -> Value {
     report
 }
 
+/// All that it began is right in the end, so the exit code is 0. timeout(1) sends two signals.
+#[test]
+fn an_endless_run_ends_in_order() {
+    let (sender, received) = mpsc::channel();
+    let (go_on, gate) = mpsc::channel::<()>();
+    let gate = std::sync::Mutex::new(gate);
+    let target = answering(move |payload| {
+        let _ = sender.send(());
+        let _ = gate.lock().unwrap().recv();
+        payload
+    });
+    let child = spawn(&mut load("-d 0 -c 4 --hold 20 --json", &[&target]));
+    let exchanges = |count: u32| {
+        for _ in 0..count {
+            received.recv_timeout(PATIENCE).unwrap();
+            go_on.send(()).unwrap();
+        }
+    };
+    exchanges(100);
+    let pid = child.id().to_string();
+    assert!(signal(&pid, "TERM") && signal(&pid, "TERM"));
+    // Those under way now are the last; the next ones are those that were held.
+    std::thread::spawn(
+        move || {
+            while received.recv_timeout(PATIENCE).is_ok() && go_on.send(()).is_ok() {}
+        },
+    );
+    let output = util::in_time("the end", || child.wait_with_output().unwrap());
+    let report = report(&output);
+    assert_eq!(output.status.code(), Some(0), "{report}");
+    assert_eq!(report["cut_short"], false);
+    assert_eq!(number(&report, "right"), number(&report, "opened"));
+    assert!(number(&report, "right") >= 120, "{report}");
+}
+
+/// An exchange that hangs holds it up until its timeout, or until the second signal.
+#[test]
+fn a_second_signal_cuts_an_endless_run_short() {
+    let (sender, received) = mpsc::channel();
+    let target = serve(move |stream| {
+        greet(stream)?;
+        receive(stream, LENGTH)?;
+        let _ = sender.send(());
+        hang(stream)
+    });
+    let mut child = spawn(&mut load("-d 0 -c 4 --json", &[&target]));
+    (0..4).for_each(|_| received.recv_timeout(PATIENCE).unwrap());
+    assert!(signal(&child.id().to_string(), "HUP"));
+    let early = util::status_within(Duration::from_millis(300), &mut child);
+    assert_eq!(early, None);
+    let output = interrupt(child);
+    let report = report(&output);
+    assert_eq!(output.status.code(), Some(130), "{report}");
+    assert_eq!(number(&report, "given_up"), 4, "{report}");
+}
+
 /// They come while the client is busy, so it hears of both at once.
 #[test]
 fn the_first_of_two_signals_counts() {

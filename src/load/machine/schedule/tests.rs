@@ -187,6 +187,38 @@ fn who_is_cut_short_says_what_is_owed() {
     assert_eq!(schedule.missed(), 29);
 }
 
+/// Those under way are waited for, and so are the held ones.
+#[test]
+fn an_endless_run_ends_when_it_is_told_to() {
+    for (rate, begun) in [(None, 2), (Some(1000), 1)] {
+        let mut schedule = Schedule::new(Plan { rate, ..PLAN }, at(0));
+        let mut counts = Counts::default();
+        while let Step::Exchange(_) = schedule.step(counts, at(1)) {
+            counts.churning += 1;
+        }
+        assert_eq!(counts.churning, begun);
+        schedule.stop(at(1));
+        assert_eq!(schedule.step(counts, at(1)), Step::Wait(None));
+        schedule.step(Counts::default(), at(500));
+        assert_eq!(schedule.stage(), Stage::Over);
+        assert_eq!((schedule.missed(), schedule.is_cut_short()), (0, false));
+    }
+    let plan = Plan { hold: 9, ..PLAN };
+    let mut schedule = Schedule::new(plan, at(0));
+    let ramping = Counts {
+        ramping: 1,
+        ..Counts::default()
+    };
+    schedule.step(Counts::default(), at(0));
+    schedule.stop(at(1));
+    assert_eq!(schedule.step(ramping, at(1)), Step::Wait(None));
+    let held = Counts {
+        held: 1,
+        ..Counts::default()
+    };
+    assert_eq!(schedule.step(held, at(1)), Step::Finish);
+}
+
 #[test]
 fn held_connections_are_opened_first_and_finished_last() {
     let begun = run(Plan {

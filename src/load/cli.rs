@@ -79,6 +79,10 @@ fn ignored(has_concurrency: bool, has_duration: bool, options: &Options) -> Opti
         )
     } else if has_duration && options.plan.duration.is_none() && !options.plan.is_endless() {
         Some("--duration 0 has no effect beside --exchanges: without end there is no count")
+    } else if options.threads > options.plan.most_threads() {
+        Some(
+            "--threads has no effect beyond --concurrency, or beyond --hold and --exchanges together",
+        )
     } else if !options.sources.is_empty() && options.targets.iter().all(is_unix) {
         Some("--source has no effect: a Unix socket has no address to connect from")
     } else {
@@ -140,6 +144,7 @@ pub fn command() -> Command {
             "rate",
             "hold",
             "ramp",
+            "threads",
         ]))
         .arg(
             setting("exchanges", "N", "How many exchanges")
@@ -180,6 +185,15 @@ pub fn command() -> Command {
             setting("ramp", "N", "How many of the held to open a second")
                 .requires("hold")
                 .value_parser(Utf8(at_least_one)),
+        )
+        .arg(
+            setting(
+                "threads",
+                "N",
+                "Among how many threads -n, -c, -r, --hold and --ramp are shared",
+            )
+            .default_value("1")
+            .value_parser(Utf8(count_in(1..=1024))),
         )
         .arg(
             setting(
@@ -294,6 +308,7 @@ fn options(matches: &mut ArgMatches, seed: u64, check: bool) -> Options {
             .flatten()
             .collect(),
         plan,
+        threads: matches.remove_one("threads").map_or(1, |n: u32| n.into()),
         payloads: Payloads::new(seed, shortest, longest),
         max_read: matches
             .remove_one("max-read")

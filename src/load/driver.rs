@@ -1,56 +1,53 @@
-//! The driver: it owns the poll, the sockets and the time, and does what the machine says.
+//! The driver: it owns the polls, the sockets and the time, and does what the machine says.
+//!
+//! A [`Worker`] is what one thread does, with a poll and a table of its own. The first one belongs to the
+//! thread that calls [`Load::turn`], so a run of one thread needs no other. [`Load`] is what the threads
+//! agree on: when a stage begins, when the run ends, and the sum of their records.
 
 mod channel;
 mod client;
 mod clients;
 mod clock;
 mod dialer;
+mod meter;
 mod options;
 mod room;
 mod source;
 mod target;
+mod team;
 mod wakeup;
+mod worker;
 
 use std::io;
 use std::time::Duration;
 
-use mio::{Events, Poll};
-
-use channel::Ready;
-use client::Role;
-use clients::Clients;
 use clock::Clock;
 use dialer::Dialer;
-use wakeup::Wakeup;
+use team::{Order, Team};
+use worker::{Waits, Worker};
 
 pub use options::Options;
 pub use room::Room;
 pub use source::{ParseSourceError, Source};
 
-use super::machine::exchange::Expected;
-use super::machine::record::Record;
-use super::machine::schedule::{Schedule, Stage, Step};
+use super::machine::record::{Outcomes, Record};
+use super::machine::schedule::{Plan, Stage};
+use super::machine::share::Share;
 use crate::reactor::deadlines::Moment;
 use crate::server::signals::{APART, Request, Signals};
 
-/// The most events taken from one poll, and the most connections opened in one turn. An exchange
-/// takes at least two events, so a closed loop still reaches its concurrency.
-const EVENTS_PER_TURN: usize = 256;
-const OPENS_PER_TURN: usize = 256;
-
 /// A run.
 pub struct Load {
-    poll: Poll,
-    events: Events,
-    wakeup: Wakeup,
+    plan: Plan,
+    /// The share of the calling thread.
+    worker: Worker,
+    /// The other threads.
+    team: Team,
     signals: Option<Signals>,
-    clients: Clients,
-    schedule: Schedule,
-    is_endless: bool,
     room: Room,
     ended: Option<Duration>,
-    /// When to try again to open a connection that lacked something.
-    retry_at: Option<Moment>,
+    /// The sum of all records, as it was when it was gathered last.
+    gathered: Option<Record>,
     /// When an endless run was told to stop.
     stopped: Option<Moment>,
     /// The signal that cut the run short.
@@ -68,36 +65,29 @@ impl Load {
     /// One line: a target does not resolve, sources overlap, no descriptor is left, or the plan needs
     /// more connections than there is [room](Self::room) for.
     pub fn new(options: Options) -> io::Result<Self> {
-        let (plan, timeout) = (options.plan, options.timeout);
-        let dialer = Dialer::new(&options.targets, options.sources, timeout, &plan)?;
-        let poll = Poll::new()?;
-        let expected = Expected {
-            greeting: options.greeting,
-            payloads: options.payloads,
-            max_read: options.max_read,
-            opened: 0,
-        };
-        let mut clients = Clients::new(dialer, expected, timeout, Clock::start())?;
-        let is_endless = plan.is_endless();
-        let schedule = Schedule::new(plan, Moment::START);
-        // Found once: what is reserved for the table is not there to be found again.
-        let (room, needed) = (clients.room()?, schedule.needs());
+        let dialer = Dialer::new(&options)?;
+        let clock = Clock::start();
+        let threads = options.threads.min(options.plan.most_threads());
+        let workers = Share::all(threads).map(|share| Worker::new(&options, &dialer, share, clock));
+        let mut workers = workers.collect::<io::Result<Vec<_>>>()?;
+        let mut worker = workers.remove(0); // there is at least one share
+        let mut team = Team::new(&worker, workers)?;
+        // Found once, when all threads have their descriptors. What is reserved for the tables is not
+        // there to be found again.
+        let (room, needed) = (worker.clients.room()?, options.plan.needs());
         if needed > room.connections {
             return Err(io::Error::other(format!("{room}; {needed} are needed")));
         }
-        let connections = usize::try_from(room.connections).unwrap_or(usize::MAX);
-        clients.reserve(connections);
+        worker.clients.reserve(room.connections);
+        team.reserve(room.connections);
         Ok(Self {
-            wakeup: Wakeup::new(poll.registry())?,
-            poll,
-            events: Events::with_capacity(EVENTS_PER_TURN),
+            plan: options.plan,
+            worker,
+            team,
             signals: None,
-            clients,
-            schedule,
-            is_endless,
             room,
             ended: None,
-            retry_at: None,
+            gathered: None,
             stopped: None,
             signal: None,
         })
@@ -113,7 +103,7 @@ impl Load {
     /// # Errors
     /// No descriptor is left.
     pub fn catch_signals(&mut self) -> io::Result<()> {
-        self.signals = Some(Signals::catch(self.poll.registry())?);
+        self.signals = Some(Signals::catch(self.worker.poll.registry())?);
         Ok(())
     }
 
@@ -126,45 +116,75 @@ impl Load {
     /// Whether the run may need more than that: in an open loop whose exchanges take a second each.
     #[must_use]
     pub fn may_lack_room(&self) -> bool {
-        self.schedule.may_need() > self.room.connections
+        self.plan.may_need() > self.room.connections
     }
 
-    /// What the run has measured so far.
+    /// What the run has measured. While it has several threads, this is as it was when it was
+    /// [gathered](Self::gather) last; before that, it is the part of the calling thread.
     #[must_use]
     pub fn record(&self) -> &Record {
-        &self.clients.record
+        self.gathered
+            .as_ref()
+            .unwrap_or_else(|| self.worker.record())
+    }
+
+    /// Brings the [record](Self::record) up to date. With several threads this takes some milliseconds,
+    /// because each of them has to copy its part. With one there is nothing to do.
+    pub fn gather(&mut self) {
+        if !self.team.is_empty() && self.ended.is_none() {
+            let mut sum = self.worker.record().clone();
+            self.team.gather(&mut sum);
+            self.gathered = Some(sum);
+        }
+    }
+
+    /// What has become of the connections so far, as each thread has told within the last 100 ms.
+    #[must_use]
+    pub fn outcomes(&self) -> Outcomes {
+        let mut sum = self.worker.record().outcomes.clone();
+        if self.ended.is_none() {
+            self.team
+                .statuses()
+                .for_each(|status| sum.add(&status.outcomes));
+        }
+        sum
     }
 
     /// What the run has measured, without a copy: a run never lacks memory for its report. Signals are
     /// caught as before while the other value lives.
     #[must_use]
     pub fn finish(self) -> (Record, Caught) {
-        (self.clients.record, Caught(self.signals))
+        (self.worker.clients.record, Caught(self.signals))
     }
 
     /// How long the run has taken, so far or in all.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
-        self.ended.unwrap_or_else(|| self.clients.clock.elapsed())
+        self.ended
+            .unwrap_or_else(|| self.worker.clients.clock.elapsed())
     }
 
     /// What the run is doing.
     #[must_use]
     pub fn stage(&self) -> Stage {
-        self.schedule.stage()
+        self.worker.stage()
     }
 
     /// How much of the [stage](Self::stage) is done, from 0 to 1.
     #[must_use]
     pub fn progress(&self) -> f64 {
-        let counts = self.clients.counts();
-        self.schedule.progress(counts, self.clients.clock.now())
+        let (mut sum, mut threads) = (self.worker.progress(), 1.0);
+        for status in self.team.statuses() {
+            sum += status.progress;
+            threads += 1.0;
+        }
+        sum / threads
     }
 
     /// Whether a signal or an error has ended the run.
     #[must_use]
     pub fn is_cut_short(&self) -> bool {
-        self.schedule.is_cut_short()
+        self.worker.schedule.is_cut_short()
     }
 
     /// The signal that has cut the run short, if one did.
@@ -174,160 +194,111 @@ impl Load {
     }
 
     /// One turn: begins what is due, waits for events, at most for `timeout`, and handles them.
-    /// Returns whether there is more to do. After the last turn, if signals are
+    /// Returns whether there is more to do. The first turn starts the other threads, if the run has
+    /// several, and the last one waits for their end. After the last turn, if signals are
     /// [caught](Self::catch_signals), the next SIGINT or SIGTERM ends the process.
     ///
     /// # Errors
-    /// The poll is broken, no descriptor is left, a source is not an address of this machine, or every
-    /// target of a run without a duration has refused for a minute.
-    /// The run is cut short then. What is wrong with one connection is in the
+    /// The poll is broken, no descriptor is left, a thread cannot be started, a source is not an address
+    /// of this machine, or every target of a run without a duration has refused for a minute.
+    /// The run is cut short then, in all threads. What is wrong with one connection is in the
     /// [record](Self::record).
     pub fn turn(&mut self, timeout: Duration) -> io::Result<bool> {
-        let turned = self.advance(timeout);
-        if turned.is_err() {
-            self.schedule.cut_short(self.clients.clock.now());
+        if self.ended.is_some() {
+            return Ok(false);
         }
-        self.mark();
-        if self.schedule.stage() == Stage::Over {
-            self.end();
+        let mut turned = self.advance(timeout);
+        if turned.is_err() {
+            self.cut_short();
+        }
+        if self.worker.stage() == Stage::Over {
+            turned = turned.and(self.end());
+        } else {
+            self.worker.mark();
         }
         turned.map(|()| self.ended.is_none())
     }
 
     fn advance(&mut self, timeout: Duration) -> io::Result<()> {
-        let next = self.begin()?;
-        if self.schedule.stage() == Stage::Over {
+        self.team.start()?;
+        let waits = loop {
+            let waits = self.worker.begin()?;
+            let is_over = matches!(waits, Waits::ForOthers);
+            if !is_over || !self.team.has_ended(self.worker.stage()) {
+                break waits;
+            }
+            self.begin_stage();
+        };
+        if self.worker.stage() == Stage::Over {
             return Ok(());
         }
-        let timeout = self.wait_until(next)?.min(timeout);
-        let asked = next.map_or(timeout, |at| {
-            timeout.min(self.clients.clock.now().until(at))
-        });
-        let interrupted = match self.poll.poll(&mut self.events, Some(timeout)) {
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => true,
-            polled => polled.map(|()| false)?,
-        };
-        self.clients.clock.look(asked);
-        self.handle_signals(interrupted);
-        // The events of the signals and of the wakeup have keys that no client has.
-        for event in &self.events {
-            let ready = Ready {
-                readable: event.is_readable(),
-                fin: event.is_read_closed(),
-                failed: event.is_error(),
-            };
-            self.clients
-                .drive(self.poll.registry(), event.token().0, ready);
+        let alarm = self.signals.as_ref().and_then(Signals::alarm);
+        let interrupted = self.worker.wait(&waits, alarm, timeout)?;
+        if self.team.hear() {
+            self.cut_short(); // one of them has met an error
         }
-        // The process may also have been stopped while it handled the events.
-        self.clients.clock.look(Duration::ZERO);
-        self.clients.expire(self.poll.registry());
+        self.handle_signals(interrupted);
         Ok(())
     }
 
-    /// Begins what is due. Returns when more will be due, if that depends on time alone.
-    fn begin(&mut self) -> io::Result<Option<Moment>> {
-        let now = self.clients.clock.now();
-        if let Some(at) = self.retry_at.filter(|at| *at > now) {
-            return Ok(Some(at));
-        }
-        self.retry_at = None;
-        let registry = self.poll.registry();
-        for _ in 0..OPENS_PER_TURN {
-            let now = self.clients.clock.now();
-            let (role, due) = match self.schedule.step(self.clients.counts(), now) {
-                Step::Wait(until) => return Ok(until),
-                Step::Finish => {
-                    self.clients.finish(registry);
-                    continue;
-                }
-                Step::Hold(due) => (Role::Ramping, due),
-                Step::Exchange(due) => (Role::Churning, due),
-            };
-            self.retry_at = self.clients.open(registry, role, due)?;
-            if self.retry_at.is_some() {
-                self.schedule.take_back();
-                return Ok(self.retry_at);
-            }
-        }
-        Ok(Some(now))
+    /// Begins the next stage in all threads, as the present one is over in all of them.
+    fn begin_stage(&mut self) {
+        let now = self.worker.now();
+        self.team.tell(Order::Advance(now));
+        self.worker.advance(now);
     }
 
-    /// How long the poll may sleep. The wakeup ends the sleep when the `next` connection is due.
-    fn wait_until(&mut self, next: Option<Moment>) -> io::Result<Duration> {
-        let (now, mut wakeup) = (self.clients.clock.now(), None);
-        if let Some(at) = next {
-            if at <= now {
-                return Ok(Duration::ZERO);
-            }
-            wakeup = self.wakeup.set(at, now)?;
-        }
-        let signals = self.signals.as_ref().and_then(Signals::alarm);
-        let due = [self.clients.deadline(), signals, wakeup];
-        let due = due.into_iter().flatten().min();
-        Ok(due.map_or(Duration::MAX, |at| now.until(at)))
+    fn cut_short(&mut self) {
+        let now = self.worker.now();
+        self.team.tell(Order::CutShort(now));
+        self.worker.schedule.cut_short(now);
     }
 
     fn handle_signals(&mut self, interrupted: bool) {
-        let now = self.clients.clock.now();
+        let now = self.worker.now();
         let Some(signals) = &mut self.signals else {
             return;
         };
-        for request in signals.hear(interrupted, &self.events, now) {
+        for request in signals.hear(interrupted, &self.worker.events, now) {
             let signal = match request {
                 Request::ShutDown(signal) => signal,
                 Request::HangUp => libc::SIGHUP,
                 Request::Report | Request::Nothing => continue,
             };
-            let stopped = self.is_endless.then(|| *self.stopped.get_or_insert(now));
+            let is_endless = self.plan.is_endless();
+            let stopped = is_endless.then(|| *self.stopped.get_or_insert(now));
             if stopped.is_some_and(|stopped| stopped.until(now) < APART) {
                 signals.hear_more();
-                self.schedule.stop(now);
+                self.team.tell(Order::Stop(now));
+                self.worker.schedule.stop(now);
             } else {
                 self.signal.get_or_insert(signal);
-                self.schedule.cut_short(now);
+                self.team.tell(Order::CutShort(now));
+                self.worker.schedule.cut_short(now);
             }
         }
     }
 
-    /// Adds a point to the course of the run, and the stage if it is new.
-    fn mark(&mut self) {
-        let point = self.clients.point(self.elapsed());
-        let stage = self.schedule.stage();
-        let stood_still = self.clients.clock.stood_still();
-        let record = &mut self.clients.record;
-        record.stood_still = stood_still;
-        record.course.advance(point);
-        if record.stages.last().is_none_or(|(last, _)| *last != stage) {
-            record.stages.push((stage, point.at));
-        }
-    }
-
-    fn end(&mut self) {
-        if self.ended.is_some() {
-            return;
-        }
-        let elapsed = self.clients.clock.elapsed();
-        self.ended = Some(elapsed);
-        self.clients.give_up();
-        let point = self.clients.point(elapsed);
-        let record = &mut self.clients.record;
-        record.missed = self.schedule.missed();
-        record.course.end(point);
+    fn end(&mut self) -> io::Result<()> {
+        self.worker.end();
+        let ended = self.team.end(&mut self.worker.clients.record);
+        self.gathered = None;
+        self.ended = Some(self.worker.clients.clock.elapsed());
         self.stop_hearing();
+        ended
     }
 
     /// From here on a signal ends the process. But timeout(1) sends each signal twice, and the second
     /// must not cost the report.
     fn stop_hearing(&mut self) {
-        let clock = &self.clients.clock;
         let Some(signals) = &mut self.signals else {
             return;
         };
+        let worker = &mut self.worker;
         while let Some(at) = signals.alarm() {
-            let wait = clock.now().until(at);
-            let polled = self.poll.poll(&mut self.events, Some(wait));
-            signals.hear(polled.is_err(), &self.events, clock.now());
+            let wait = worker.now().until(at);
+            let polled = worker.poll.poll(&mut worker.events, Some(wait));
+            signals.hear(polled.is_err(), &worker.events, worker.now());
         }
         signals.stop_hearing();
     }

@@ -1,6 +1,6 @@
 //! The machine: what a run does, without a socket and without a clock.
 //!
-//! A [schedule] says what begins when, a [pause] when a target that refuses is asked again, an
+//! A [schedule] says what begins when, a [share] which part of it is a thread's, a [pause] when a target that refuses is asked again, an
 //! [exchange] says what its connection does next, the [payload] says which bytes it sends, and the
 //! [record] counts what became of it. The driver calls these, and the report reads the record; the
 //! machine knows neither. Two parts wait for their options: a [search] finds the highest rate that
@@ -13,3 +13,4 @@ pub(crate) mod payload;
 pub(crate) mod record;
 pub(crate) mod schedule;
 pub mod search;
+pub(crate) mod share;

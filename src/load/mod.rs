@@ -1,5 +1,5 @@
-//! The load client: it opens many connections from one thread, checks every byte, and accounts for
-//! every connection.
+//! The load client: it opens many connections from one thread, or from several that share nothing,
+//! checks every byte, and accounts for every connection.
 //!
 //! It has four rooms, and each knows only those below it.
 //!
@@ -28,6 +28,6 @@ pub use driver::{Caught, Load, Options, ParseSourceError, Room, Source};
 pub use machine::compare;
 pub use machine::exchange;
 pub use machine::payload::Payloads;
-pub use machine::record::{Course, Outcomes, Point, Record, Shortage, Tally};
+pub use machine::record::{Busy, Course, Outcomes, Point, Record, Shortage, Tally};
 pub use machine::schedule::{Plan, Stage};
 pub use machine::search;

@@ -144,6 +144,19 @@ impl Report {
     pub(crate) const PHASES: &'static str = "connect and greeting count from the connect, echo and eof from \
                                      the payload; greeting + eof = total";
 
+    /// The threads of the load client that had no time to spare: what they measure may be their own
+    /// slowness.
+    fn busy_threads(&self) -> Option<String> {
+        let threads = self.record.threads.iter().zip(1..);
+        let saturated = threads.filter(|(busy, _)| busy.is_saturated());
+        let used = saturated.map(|(busy, number)| {
+            let percent = busy.core() * 100.0;
+            format!("thread {number} used {percent:.0} % of a core")
+        });
+        let used: Vec<String> = used.collect();
+        (!used.is_empty()).then(|| format!("hello-load was busy: {}", used.join(", ")))
+    }
+
     /// What a reader must know to trust the figures: a line for each point.
     pub(crate) fn remarks(&self) -> Vec<String> {
         let record = &self.record;
@@ -169,6 +182,7 @@ impl Report {
                  below do not"
             ));
         }
+        remarks.extend(self.busy_threads());
         for (shortage, waited) in &record.waited {
             let waited = Time(waited.as_nanos() as u64);
             remarks.push(format!("nothing could be opened for {waited}: {shortage}"));

@@ -55,6 +55,7 @@ pub fn load_options(address: &str, exchanges: u64, at_once: u64) -> Options {
             concurrency: at_once,
             rate: None,
         },
+        threads: 1,
         payloads: Payloads::new(exchanges, 1000, 1000),
         max_read: 1000,
         greeting: b"hello\n".to_vec(),

@@ -60,6 +60,12 @@ fn wrong_usage_is_refused() {
         // What would be ignored.
         "-c 4 -r 10",
         "-d 0 -n 5",
+        "--threads 5 -c 4",
+        "--threads 65",
+        "--threads 5 -n 4",
+        "--threads 5 --hold 4",
+        "--threads 0",
+        "--check --threads 2",
         "--check -n 5",
         "--check -c 5",
         "--check -d 5s",
@@ -71,6 +77,9 @@ fn wrong_usage_is_refused() {
     }
     for line in [
         "-n 0",
+        "--threads 64",
+        "--threads 5 --hold 4 -n 1",
+        "--threads 65 -r 10",
         "--payload 1-1048576",
         "--seed 18446744073709551615",
         "unix:/a [::1]:1",

@@ -13,11 +13,13 @@ use super::channel::{Advance, Channel, Ready};
 use super::client::{Client, ENTRY_BYTES, Role};
 use super::clock::Clock;
 use super::dialer::{Dial, Dialer};
+use super::options::Options;
 use super::room::Room;
 use super::target::Target;
 use crate::load::machine::exchange::{Exchange, Expected, Phase, Wrong};
 use crate::load::machine::record::{Point, Record};
 use crate::load::machine::schedule::Counts;
+use crate::load::machine::share::Share;
 use crate::reactor::deadlines::{Deadlines, Moment, Timer};
 
 mod outcome;
@@ -40,6 +42,7 @@ pub(super) struct Clients {
     /// Where each target begins in [`Record::by_target`], which has all addresses.
     tallies: Vec<usize>,
     expected: Expected,
+    share: Share,
     scratch: Box<[u8]>,
     pub(super) record: Record,
     pub(super) clock: Clock,
@@ -49,11 +52,18 @@ pub(super) struct Clients {
 
 impl Clients {
     pub(super) fn new(
+        options: &Options,
         dialer: Dialer,
-        expected: Expected,
-        timeout: Duration,
+        share: Share,
         clock: Clock,
     ) -> io::Result<Self> {
+        let timeout = options.timeout;
+        let expected = Expected {
+            greeting: options.greeting.clone(),
+            payloads: options.payloads,
+            max_read: options.max_read,
+            opened: 0,
+        };
         let tallies = dialer.targets.iter().scan(0, |place, target| {
             Some(std::mem::replace(place, *place + target.names().count()))
         });
@@ -68,6 +78,7 @@ impl Clients {
             dialer,
             tallies,
             expected,
+            share,
             scratch: vec![0; SCRATCH].into(),
             record,
             clock,
@@ -80,9 +91,10 @@ impl Clients {
         self.dialer.room(ENTRY_BYTES)
     }
 
-    /// Takes the memory for so many clients, so that a run never lacks it. Pages that no client uses
-    /// cost nothing.
-    pub(super) fn reserve(&mut self, clients: usize) {
+    /// Takes the memory for its share of so many clients, so that a run never lacks it. Pages that no
+    /// client uses cost nothing.
+    pub(super) fn reserve(&mut self, of_all: u64) {
+        let clients = usize::try_from(self.share.most(of_all)).unwrap_or(usize::MAX);
         self.slab.reserve(clients);
     }
 
@@ -132,10 +144,10 @@ impl Clients {
             }
         };
         self.record.latest = self.record.latest.max(due.until(now));
-        let id = self.record.outcomes.opened;
+        let id = self.share.number(self.record.outcomes.opened);
         let address = self.dialer.targets[target].current();
         self.record.open(self.tally(target, address));
-        self.expected.opened = self.record.outcomes.opened;
+        self.expected.opened = self.share.end(self.record.outcomes.opened);
         let key = self.slab.insert(Client {
             channel: Channel {
                 socket,

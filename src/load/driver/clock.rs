@@ -33,16 +33,17 @@ impl Clock {
         self.start.elapsed()
     }
 
-    /// Looks at the clock. The process waited for `wait` at most since the last look, and otherwise had
+    /// Looks at the clock, and returns the time. The process waited for `wait` at most since the last look, and otherwise had
     /// little to do. If much more time has passed, it stood still: it was stopped (SIGSTOP, a container's
     /// pause, a suspended machine), or it got no processor.
-    pub(super) fn look(&mut self, wait: Duration) {
+    pub(super) fn look(&mut self, wait: Duration) -> Moment {
         let now = self.now();
         let excess = self.looked.until(now).saturating_sub(wait);
         self.looked = now;
         if excess > LATE {
             self.stood_still += excess;
         }
+        now
     }
 
     pub(super) fn stood_still(&self) -> Duration {

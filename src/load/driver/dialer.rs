@@ -7,13 +7,12 @@ use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use super::options::Options;
 use super::room::Room;
-use super::source::{Source, Sources};
+use super::source::Sources;
 use super::target::Target;
 use crate::load::machine::record::Shortage;
-use crate::load::machine::schedule::Plan;
 use crate::reactor::deadlines::Moment;
-use crate::server::address::Address;
 use crate::server::system;
 use crate::server::system::take_any_port;
 
@@ -27,6 +26,7 @@ const RETRY: Duration = Duration::from_millis(1);
 /// How long a run that has only a count asks targets that all refuse.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+#[derive(Clone)]
 pub(super) struct Dialer {
     pub(super) targets: Vec<Target>,
     sources: Sources,
@@ -54,23 +54,36 @@ pub(super) enum Dial {
 impl Dialer {
     /// # Errors
     /// One line: a target does not resolve, or sources overlap.
-    pub(super) fn new(
-        targets: &[Address],
-        sources: Vec<Source>,
-        timeout: Duration,
-        plan: &Plan,
-    ) -> io::Result<Self> {
-        let sources = Sources::new(sources)?;
+    pub(super) fn new(options: &Options) -> io::Result<Self> {
+        let Options {
+            targets,
+            sources,
+            plan,
+            timeout,
+            ..
+        } = options;
+        let sources = Sources::new(sources.clone())?;
         let resolve = |address| Target::resolve(address, &sources);
         Ok(Self {
             targets: targets.iter().map(resolve).collect::<io::Result<_>>()?,
             sources,
-            timeout,
+            timeout: *timeout,
             pauses: plan.rate.is_none(),
             gives_up: plan.duration.is_none() && !plan.is_endless(),
             next: 0,
             short_of: None,
         })
+    }
+
+    /// One for the thread with this place: each begins with another target and another source.
+    pub(super) fn for_thread(&self, place: u64) -> Self {
+        let mut own = self.clone();
+        let targets = own.targets.len() as u64;
+        own.next = place.checked_rem(targets).unwrap_or(0) as usize;
+        own.targets
+            .iter_mut()
+            .for_each(|target| target.turn = place);
+        own
     }
 
     /// How many connections there can be at once. `entry` is the size of one in the table, in

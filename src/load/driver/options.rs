@@ -16,6 +16,9 @@ pub struct Options {
     pub sources: Vec<Source>,
     /// What to begin, and when.
     pub plan: Plan,
+    /// How many threads share it, at most: no more than it [can be dealt out
+    /// to](Plan::most_threads).
+    pub threads: u64,
     /// The bytes that each connection sends.
     pub payloads: Payloads,
     /// The most bytes of a payload that the servers read.

@@ -10,6 +10,7 @@ use crate::load::machine::pause::Pause;
 use crate::server::address::{self, Address};
 
 /// A server: its name and its addresses.
+#[derive(Clone)]
 pub(super) struct Target {
     name: String,
     /// All addresses of the name that one of the sources can connect to.

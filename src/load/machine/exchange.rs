@@ -29,7 +29,8 @@ pub struct Expected {
     pub payloads: Payloads,
     /// The most bytes of a payload that the server reads, and so the most that it echoes.
     pub max_read: usize,
-    /// How many connections the run has opened so far. A wrong echo may belong to one of them.
+    /// The numbers of all connections that the run has opened so far are below this. A wrong echo may
+    /// belong to one of them.
     pub opened: u64,
 }
 

@@ -10,7 +10,7 @@ const LONGEST: Duration = Duration::from_millis(100);
 
 /// A refusal comes at once, so a closed loop would ask a dead port 68,000 times a second. A target
 /// that refuses is asked once after each pause, until it accepts a connection.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Pause {
     /// Zero if the target does not refuse.
     length: Duration,

@@ -1,6 +1,7 @@
 //! What a run has measured. Every connection that it opened is right, wrong with one fault, given
 //! up or still open.
 
+mod busy;
 mod course;
 mod outcomes;
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+pub use busy::Busy;
 pub use course::{Course, Point};
 pub use outcomes::Outcomes;
 
@@ -49,6 +51,8 @@ pub struct Record {
     /// How long the load client itself stood still, because something had stopped it. Timeouts leave
     /// this time out.
     pub stood_still: Duration,
+    /// How busy each thread of the load client was.
+    pub threads: Vec<Busy>,
     /// When each stage began, from the start of the run.
     pub stages: Vec<(Stage, Duration)>,
     /// How long each phase of the exchanges that were not held took, in nanoseconds, in the order
@@ -133,6 +137,7 @@ impl Record {
             latest: Duration::ZERO,
             waited: BTreeMap::new(),
             stood_still: Duration::ZERO,
+            threads: vec![],
             stages: vec![],
             phases: phases()?,
             held_phases: phases()?,
@@ -208,6 +213,7 @@ impl Record {
             self.described.push((fault, described));
         }
     }
+
     /// Adds what another client has measured, which began so much later than this one. Its targets
     /// are found by their names. The sum of two peaks is taken as their peak, and the longer of two
     /// waits as their wait.
@@ -229,6 +235,7 @@ impl Record {
             *longest = (*longest).max(*waited);
         }
         self.stood_still = self.stood_still.max(other.stood_still);
+        self.threads.extend_from_slice(&other.threads);
         self.add_stages(other, later);
         self.add_times(other);
         for tally in &other.by_target {

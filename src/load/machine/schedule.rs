@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::share::Share;
 use crate::reactor::deadlines::Moment;
 
 /// What a run does. First it opens some connections and holds them, then exchanges come and go
@@ -30,6 +31,38 @@ impl Plan {
     #[must_use]
     pub fn is_endless(&self) -> bool {
         self.exchanges.is_none() && self.duration.is_none()
+    }
+
+    /// Among how many threads it can be dealt out: each has one exchange or one held connection to begin,
+    /// and may begin one at a time.
+    #[must_use]
+    pub fn most_threads(&self) -> u64 {
+        let is_closed = self.rate.is_none() || self.hold > 0;
+        let at_once = if is_closed {
+            self.concurrency
+        } else {
+            u64::MAX
+        };
+        let all = self.exchanges.unwrap_or(u64::MAX);
+        self.hold.saturating_add(all).min(at_once).max(1)
+    }
+
+    /// How many connections it keeps open at once. An open loop may have more.
+    pub(crate) fn needs(&self) -> u64 {
+        let churning = if self.rate.is_some() {
+            1
+        } else {
+            self.concurrency
+        };
+        let all = self.exchanges.unwrap_or(u64::MAX);
+        self.hold.saturating_add(churning.min(all))
+    }
+
+    /// How many connections it may keep open at once, if an exchange of an open loop takes a second.
+    pub(crate) fn may_need(&self) -> u64 {
+        let churning = self.rate.unwrap_or(self.concurrency);
+        let all = self.exchanges.unwrap_or(u64::MAX);
+        self.hold.saturating_add(churning.min(all))
     }
 }
 
@@ -86,11 +119,16 @@ pub(crate) enum Step {
     Finish,
     /// Wait for a connection under way, or until this moment.
     Wait(Option<Moment>),
+    /// The stage is over. The next one begins as soon as it is over in all threads.
+    StageOver,
 }
 
+/// A thread's share of a plan.
 #[derive(Debug)]
 pub(crate) struct Schedule {
+    /// The plan, with this share of its counts. Its rates are those of all threads together.
     plan: Plan,
+    share: Share,
     stage: Stage,
     /// When the stage began, and how many connections began in it.
     since: Moment,
@@ -101,9 +139,15 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
-    pub(crate) fn new(plan: Plan, now: Moment) -> Self {
+    pub(crate) fn new(plan: &Plan, share: Share, now: Moment) -> Self {
         Self {
-            plan,
+            plan: Plan {
+                hold: share.part(plan.hold),
+                exchanges: plan.exchanges.map(|all| share.part(all)),
+                concurrency: share.part(plan.concurrency),
+                ..*plan
+            },
+            share,
             stage: Stage::Ramp,
             since: now,
             begun: 0,
@@ -114,26 +158,6 @@ impl Schedule {
 
     pub(crate) fn stage(&self) -> Stage {
         self.stage
-    }
-
-    /// How many connections the plan keeps open at once. An open loop may have more.
-    pub(crate) fn needs(&self) -> u64 {
-        let Plan {
-            hold,
-            exchanges,
-            concurrency,
-            rate,
-            ..
-        } = self.plan;
-        let churning = if rate.is_some() { 1 } else { concurrency };
-        hold.saturating_add(churning.min(exchanges.unwrap_or(u64::MAX)))
-    }
-
-    /// How many connections it may keep open at once, if an exchange of an open loop takes a second.
-    pub(crate) fn may_need(&self) -> u64 {
-        let churning = self.plan.rate.unwrap_or(self.plan.concurrency);
-        let churning = churning.min(self.plan.exchanges.unwrap_or(u64::MAX));
-        self.plan.hold.saturating_add(churning)
     }
 
     /// How much of the stage is done, from 0 to 1.
@@ -172,6 +196,7 @@ impl Schedule {
         // The first is due at once. One that is due exactly at the end no longer counts.
         let due = (past.as_nanos() * u128::from(rate)).div_ceil(1_000_000_000);
         let all = self.plan.exchanges.map_or(u128::MAX, u128::from);
+        let due = self.share.part_of_many(due);
         due.min(all).saturating_sub(self.begun.into())
     }
 
@@ -205,18 +230,13 @@ impl Schedule {
 
     /// What to do now. The driver asks again after each step until the answer is to wait.
     pub(crate) fn step(&mut self, counts: Counts, now: Moment) -> Step {
-        loop {
-            let step = match self.stage {
-                Stage::Ramp => self.ramp(counts, now),
-                Stage::Churn => self.churn(counts, now),
-                Stage::Finish => self.finish(counts),
-                Stage::Over => return Step::Wait(None),
-            };
-            match step {
-                Some(step) => return step,
-                None => self.advance(now),
-            }
-        }
+        let step = match self.stage {
+            Stage::Ramp => self.ramp(counts, now),
+            Stage::Churn => self.churn(counts, now),
+            Stage::Finish => self.finish(counts),
+            Stage::Over => Some(Step::Wait(None)),
+        };
+        step.unwrap_or(Step::StageOver)
     }
 
     /// `None`: the stage is over.
@@ -270,7 +290,8 @@ impl Schedule {
         (counts.held + counts.finishing > 0).then_some(Step::Wait(None))
     }
 
-    fn advance(&mut self, now: Moment) {
+    /// Begins the next stage. All threads begin it at the same moment, so that their rates make one.
+    pub(crate) fn advance(&mut self, now: Moment) {
         self.stage = match self.stage {
             Stage::Ramp => Stage::Churn,
             Stage::Churn => Stage::Finish,
@@ -280,12 +301,13 @@ impl Schedule {
         self.begun = 0;
     }
 
-    /// When the next connection is due, at `rate` a second.
+    /// When the next connection is due, if all threads begin `rate` a second.
     fn due(&self, rate: Option<u64>) -> Moment {
         match rate {
             None => self.since,
             Some(rate) => {
-                let ns = u128::from(self.begun) * 1_000_000_000 / u128::from(rate.max(1));
+                let number = u128::from(self.share.number(self.begun));
+                let ns = number * 1_000_000_000 / u128::from(rate.max(1));
                 self.since
                     .after(Duration::from_nanos(u64::try_from(ns).unwrap_or(u64::MAX)))
             }

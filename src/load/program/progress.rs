@@ -39,9 +39,9 @@ impl Progress {
             _ => now,
         };
         self.stage = Some((stage, since));
-        let record = load.record();
-        let (open, wrong) = (record.outcomes.open(), record.outcomes.wrongs());
-        let done = record.outcomes.right + wrong;
+        let outcomes = load.outcomes();
+        let (open, wrong) = (outcomes.open(), outcomes.wrongs());
+        let done = outcomes.right + wrong;
         let rate = self.rate(done, now);
         let (progress, name) = (load.progress(), stage.name());
         let text = format!("{name}: {open} open, {done} done, {rate:.0}/s, {wrong} wrong, ");

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::latency::{FIGURES, Figure, Latency};
 use super::{Report, VERSION};
 use crate::load::machine::exchange::Fault;
-use crate::load::machine::record::Tally;
+use crate::load::machine::record::{Busy, Tally};
 
 impl Report {
     /// The report as one JSON object. A field's name tells its unit.
@@ -49,6 +49,7 @@ impl Report {
             "latest_begin_us": micros(record.latest.as_nanos() as u64),
             "waited_s": waited,
             "stood_still_s": record.stood_still.as_secs_f64(),
+            "threads": record.threads.iter().map(thread).collect::<Vec<_>>(),
             "cut_short": self.is_cut_short,
             "error": self.error,
             "latency_us": latency,
@@ -66,6 +67,10 @@ fn tally(tally: &Tally) -> Value {
         "given_up": tally.outcomes.given_up,
         "latency_us": { "total": figures(&tally.total) },
     })
+}
+
+fn thread(busy: &Busy) -> Value {
+    json!({ "core": busy.core(), "awake": busy.wakefulness() })
 }
 
 fn by_kind(wrong: &BTreeMap<Fault, u64>) -> Value {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::load::machine::exchange::Phase;
-use crate::load::machine::record::Shortage;
+use crate::load::machine::record::{Busy, Shortage};
 
 fn report(record: &Record) -> Report {
     Report {
@@ -90,6 +90,28 @@ fn the_page_and_the_text_say_the_same() {
         "p50 of the total: {text}"
     );
     assert!(text.starts_with("1001 exchanges in 10.00 s, 250 a second: 1001 right, 0 wrong\n"));
+}
+
+#[test]
+fn a_thread_without_time_to_spare_is_said() {
+    let mut record = record();
+    let thread = |cpu, awake| Busy {
+        of: Duration::from_secs(10),
+        cpu: Duration::from_millis(cpu),
+        awake: Duration::from_millis(awake),
+    };
+    record.threads = vec![
+        thread(9_780, 9_900),
+        thread(8_000, 8_900),
+        thread(5_000, 10_000),
+    ];
+    let text = report(&record).to_string();
+    let line =
+        "\nhello-load was busy: thread 1 used 98 % of a core, thread 3 used 50 % of a core\n";
+    assert!(text.contains(line), "{text}");
+    let json = report(&record).json();
+    assert_eq!(json["threads"][1]["core"], 0.8);
+    assert_eq!(json["threads"][1]["awake"], 0.89);
 }
 
 #[test]

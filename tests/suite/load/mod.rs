@@ -7,6 +7,7 @@ mod own_troubles;
 mod reports;
 mod room;
 mod targets;
+mod threads;
 mod wrong_servers;
 
 use std::io::{self, Read, Write};

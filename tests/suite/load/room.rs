@@ -36,6 +36,21 @@ fn it_keeps_to_its_room() {
     assert_echoed(server, room + 1010);
 }
 
+/// The threads share the descriptors, and each has some of its own.
+#[test]
+fn threads_keep_to_their_room() {
+    let server = logging(PATIENT);
+    let target = &server.addresses[0];
+    let [_, stderr] = said(&limited(128, "--threads 9 --hold 128", target));
+    let room = stderr.strip_prefix("hello-load: can open ").unwrap();
+    let room: u64 = room.split(' ').next().unwrap().parse().unwrap();
+    assert!((20..128 - 9 * 3).contains(&room), "{stderr}");
+    let all = limited(128, &format!("--threads 9 --hold {room}"), target);
+    assert_eq!(number(&report(&all), "most_open"), room);
+    assert!(report(&all)["waited_s"].as_object().unwrap().is_empty());
+    assert_echoed(server, room);
+}
+
 /// More than any machine can do: it ends all the same, and says what it did not do.
 #[test]
 fn an_open_loop_says_what_it_owes() {

@@ -47,7 +47,7 @@ impl Outcomes {
         *count
     }
 
-    pub(super) fn add(&mut self, other: &Self) {
+    pub(in crate::load) fn add(&mut self, other: &Self) {
         self.opened += other.opened;
         self.right += other.right;
         self.given_up += other.given_up;

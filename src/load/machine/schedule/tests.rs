@@ -13,9 +13,19 @@ fn at(ms: u64) -> Moment {
     Moment::START.after(Duration::from_millis(ms))
 }
 
+/// What to do now, if this thread is the only one: a stage that is over is over in all.
+fn step(schedule: &mut Schedule, counts: Counts, now: Moment) -> Step {
+    loop {
+        match schedule.step(counts, now) {
+            Step::StageOver => schedule.advance(now),
+            step => return step,
+        }
+    }
+}
+
 /// Runs a plan in which every exchange takes 10 ms. Returns each step and its time in milliseconds.
 fn run(plan: Plan) -> Vec<(u64, Step)> {
-    let mut schedule = Schedule::new(plan, at(0));
+    let mut schedule = Schedule::new(&plan, Share::WHOLE, at(0));
     let (mut counts, mut begun, mut ends) = (Counts::default(), vec![], vec![]);
     for ms in 0..10_000 {
         ends.retain(|(end, step)| {
@@ -32,18 +42,18 @@ fn run(plan: Plan) -> Vec<(u64, Step)> {
             *end != ms
         });
         loop {
-            let step = schedule.step(counts, at(ms));
-            match step {
+            let next = step(&mut schedule, counts, at(ms));
+            match next {
                 Step::Hold(_) => counts.ramping += 1,
                 Step::Exchange(_) => counts.churning += 1,
                 Step::Finish => {
                     counts.held -= 1;
                     counts.finishing += 1;
                 }
-                Step::Wait(_) => break,
+                Step::Wait(_) | Step::StageOver => break,
             }
-            begun.push((ms, step));
-            ends.push((ms + 10, step));
+            begun.push((ms, next));
+            ends.push((ms + 10, next));
         }
         if schedule.stage() == Stage::Over {
             return begun;
@@ -89,11 +99,11 @@ fn late(ms: u64) -> (Vec<u64>, u128) {
         duration: Some(Duration::from_millis(20)),
         ..PLAN
     };
-    let mut schedule = Schedule::new(plan, at(0));
+    let mut schedule = Schedule::new(&plan, Share::WHOLE, at(0));
     let mut counts = Counts::default();
-    schedule.step(counts, at(0));
+    step(&mut schedule, counts, at(0));
     let mut begun = vec![];
-    while let Step::Exchange(meant) = schedule.step(counts, at(ms)) {
+    while let Step::Exchange(meant) = step(&mut schedule, counts, at(ms)) {
         begun.push(at(0).until(meant).as_millis() as u64);
         counts.churning += 1;
     }
@@ -117,12 +127,12 @@ fn a_ramp_says_when_each_connection_was_due() {
         ..PLAN
     };
     let none = Counts::default();
-    let mut schedule = Schedule::new(plan(Some(10)), at(0));
-    assert_eq!(schedule.step(none, at(0)), Step::Hold(at(0)));
-    assert_eq!(schedule.step(none, at(50)), Step::Wait(Some(at(100))));
-    assert_eq!(schedule.step(none, at(130)), Step::Hold(at(100)));
-    let mut schedule = Schedule::new(plan(None), at(0));
-    assert_eq!(schedule.step(none, at(7)), Step::Hold(at(7)));
+    let mut schedule = Schedule::new(&plan(Some(10)), Share::WHOLE, at(0));
+    assert_eq!(step(&mut schedule, none, at(0)), Step::Hold(at(0)));
+    assert_eq!(step(&mut schedule, none, at(50)), Step::Wait(Some(at(100))));
+    assert_eq!(step(&mut schedule, none, at(130)), Step::Hold(at(100)));
+    let mut schedule = Schedule::new(&plan(None), Share::WHOLE, at(0));
+    assert_eq!(step(&mut schedule, none, at(7)), Step::Hold(at(7)));
 }
 
 #[test]
@@ -133,15 +143,15 @@ fn progress_goes_from_0_to_1_in_every_stage() {
         duration: Some(Duration::from_millis(200)),
         ..PLAN
     };
-    let mut schedule = Schedule::new(plan, at(0));
+    let mut schedule = Schedule::new(&plan, Share::WHOLE, at(0));
     let mut counts = Counts::default();
     assert!(schedule.progress(counts, at(0)).abs() < 1e-9);
-    while let Step::Hold(_) = schedule.step(counts, at(0)) {
+    while let Step::Hold(_) = step(&mut schedule, counts, at(0)) {
         counts.ramping += 1;
     }
     (counts.ramping, counts.held) = (0, 2);
     assert!((schedule.progress(counts, at(9)) - 0.5).abs() < 1e-9);
-    while let Step::Hold(_) = schedule.step(counts, at(10)) {}
+    while let Step::Hold(_) = step(&mut schedule, counts, at(10)) {}
     assert_eq!(schedule.stage(), Stage::Churn);
     counts.held = 4;
     let progress = [10, 60, 110, 500].map(|ms| schedule.progress(counts, at(ms)));
@@ -151,7 +161,7 @@ fn progress_goes_from_0_to_1_in_every_stage() {
         "{progress:?}"
     );
     counts.churning = 0;
-    schedule.step(counts, at(500));
+    step(&mut schedule, counts, at(500));
     assert_eq!(schedule.stage(), Stage::Finish);
     (counts.held, counts.finishing) = (2, 1);
     assert!((schedule.progress(counts, at(500)) - 0.25).abs() < 1e-9);
@@ -165,10 +175,10 @@ fn an_endless_rate_ends() {
         duration: Some(Duration::from_secs(10)),
         ..PLAN
     };
-    let mut schedule = Schedule::new(plan, at(0));
-    let exchange = schedule.step(Counts::default(), at(0));
+    let mut schedule = Schedule::new(&plan, Share::WHOLE, at(0));
+    let exchange = step(&mut schedule, Counts::default(), at(0));
     assert_eq!(exchange, Step::Exchange(at(0)));
-    schedule.step(Counts::default(), at(10_100));
+    step(&mut schedule, Counts::default(), at(10_100));
     assert_eq!(schedule.stage(), Stage::Over);
     let all = u128::from(u64::MAX) * 10;
     assert_eq!(schedule.missed(), all - 1, "more than 2^64");
@@ -181,8 +191,8 @@ fn who_is_cut_short_says_what_is_owed() {
         duration: Some(Duration::from_secs(9)),
         ..PLAN
     };
-    let mut schedule = Schedule::new(plan, at(0));
-    schedule.step(Counts::default(), at(0));
+    let mut schedule = Schedule::new(&plan, Share::WHOLE, at(0));
+    step(&mut schedule, Counts::default(), at(0));
     schedule.cut_short(at(30));
     assert_eq!(schedule.missed(), 29);
 }
@@ -191,32 +201,32 @@ fn who_is_cut_short_says_what_is_owed() {
 #[test]
 fn an_endless_run_ends_when_it_is_told_to() {
     for (rate, begun) in [(None, 2), (Some(1000), 1)] {
-        let mut schedule = Schedule::new(Plan { rate, ..PLAN }, at(0));
+        let mut schedule = Schedule::new(&Plan { rate, ..PLAN }, Share::WHOLE, at(0));
         let mut counts = Counts::default();
-        while let Step::Exchange(_) = schedule.step(counts, at(1)) {
+        while let Step::Exchange(_) = step(&mut schedule, counts, at(1)) {
             counts.churning += 1;
         }
         assert_eq!(counts.churning, begun);
         schedule.stop(at(1));
-        assert_eq!(schedule.step(counts, at(1)), Step::Wait(None));
-        schedule.step(Counts::default(), at(500));
+        assert_eq!(step(&mut schedule, counts, at(1)), Step::Wait(None));
+        step(&mut schedule, Counts::default(), at(500));
         assert_eq!(schedule.stage(), Stage::Over);
         assert_eq!((schedule.missed(), schedule.is_cut_short()), (0, false));
     }
     let plan = Plan { hold: 9, ..PLAN };
-    let mut schedule = Schedule::new(plan, at(0));
+    let mut schedule = Schedule::new(&plan, Share::WHOLE, at(0));
     let ramping = Counts {
         ramping: 1,
         ..Counts::default()
     };
-    schedule.step(Counts::default(), at(0));
+    step(&mut schedule, Counts::default(), at(0));
     schedule.stop(at(1));
-    assert_eq!(schedule.step(ramping, at(1)), Step::Wait(None));
+    assert_eq!(step(&mut schedule, ramping, at(1)), Step::Wait(None));
     let held = Counts {
         held: 1,
         ..Counts::default()
     };
-    assert_eq!(schedule.step(held, at(1)), Step::Finish);
+    assert_eq!(step(&mut schedule, held, at(1)), Step::Finish);
 }
 
 #[test]
@@ -242,13 +252,54 @@ fn nothing_to_do_is_over_at_once() {
         }),
         []
     );
-    let mut schedule = Schedule::new(
-        Plan {
-            exchanges: Some(9),
-            ..PLAN
-        },
-        at(0),
-    );
+    let plan = Plan {
+        exchanges: Some(9),
+        ..PLAN
+    };
+    let mut schedule = Schedule::new(&plan, Share::WHOLE, at(0));
     schedule.cut_short(at(0));
-    assert_eq!(schedule.step(Counts::default(), at(0)), Step::Wait(None));
+    assert_eq!(
+        step(&mut schedule, Counts::default(), at(0)),
+        Step::Wait(None)
+    );
+}
+
+/// Each thread has its own exchanges of one schedule, whatever moment a thread's ramp ended at.
+#[test]
+fn threads_share_a_rate_that_is_even_in_time() {
+    for threads in 1..=7 {
+        let plan = Plan {
+            hold: 50,
+            ramp: Some(100),
+            rate: Some(200),
+            duration: Some(Duration::from_secs(1)),
+            concurrency: threads,
+            ..PLAN
+        };
+        let (mut held, mut begun, mut missed) = (vec![], vec![], 0);
+        for share in Share::all(threads) {
+            let mut schedule = Schedule::new(&plan, share, at(0));
+            while let Step::Hold(due) = schedule.step(Counts::default(), at(5000)) {
+                held.push(due);
+            }
+            assert_eq!(schedule.step(Counts::default(), at(5000)), Step::StageOver);
+            schedule.advance(at(6000));
+            while let Step::Exchange(due) = schedule.step(Counts::default(), at(6500)) {
+                begun.push(due);
+            }
+            schedule.cut_short(at(6600));
+            missed += schedule.missed();
+        }
+        held.sort_unstable();
+        begun.sort_unstable();
+        assert!(
+            held.into_iter().eq((0..50).map(|i| at(10 * i))),
+            "{threads}"
+        );
+        assert!(
+            begun.into_iter().eq((0..=100).map(|i| at(6000 + 5 * i))),
+            "{threads}"
+        );
+        assert_eq!(missed, 19, "what was due after 6500 and before 6600 ms");
+    }
 }

@@ -1,0 +1,41 @@
+//! How busy the load client itself was.
+
+use std::time::Duration;
+
+/// How busy one thread was while exchanges came and went. If none did, it is about the end of the run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Busy {
+    /// The time that this is about.
+    pub of: Duration,
+    /// The processor time that the thread had.
+    pub cpu: Duration,
+    /// How long the thread did not wait for an event. It may have waited for a processor.
+    pub awake: Duration,
+}
+
+impl Busy {
+    /// A thread that is awake for this share of the time may be what limits a run.
+    const SATURATED: f64 = 0.9;
+
+    /// The share of a core that it used.
+    #[must_use]
+    pub fn core(&self) -> f64 {
+        share(self.cpu, self.of)
+    }
+
+    /// The share of the time for which it was awake.
+    #[must_use]
+    pub fn wakefulness(&self) -> f64 {
+        share(self.awake, self.of)
+    }
+
+    /// Whether it had no time to spare.
+    #[must_use]
+    pub fn is_saturated(&self) -> bool {
+        self.wakefulness() >= Self::SATURATED
+    }
+}
+
+fn share(part: Duration, of: Duration) -> f64 {
+    part.as_secs_f64() / of.as_secs_f64().max(1e-9)
+}

@@ -84,7 +84,7 @@ fn run(invocation: &Invocation, stderr: &mut Stderr) -> io::Result<u8> {
 
 /// Runs the load to its end, and shows how far it is.
 fn follow(load: &mut Load, invocation: &Invocation, stderr: &mut Stderr) -> io::Result<()> {
-    if invocation.check || !stderr.is_terminal() {
+    if invocation.check || !stderr.shows_pictures() {
         while load.turn(TICK)? {}
         return Ok(());
     }

@@ -44,9 +44,21 @@ impl Progress {
         let done = outcomes.right + wrong;
         let rate = self.rate(done, now);
         let (progress, name) = (load.progress(), stage.name());
-        let text = format!("{name}: {open} open, {done} done, {rate:.0}/s, {wrong} wrong, ");
-        let left = left(progress, now.saturating_sub(since));
-        Some(drawn(&text, progress, &left))
+        let (rate, left) = (
+            format!("{rate:.0}/s"),
+            left(progress, now.saturating_sub(since)),
+        );
+        let parts = [
+            format!("{wrong} wrong"),
+            rate,
+            left,
+            format!("{open} open"),
+            format!("{done} done"),
+            name.to_owned(),
+        ];
+        let (_, columns) = Term::stderr().size();
+        let line = drawn(&parts, progress, usize::from(columns));
+        Some(format!("{CLEAR}{line}"))
     }
 
     fn rate(&mut self, done: u64, now: Duration) -> f64 {
@@ -70,19 +82,31 @@ fn left(progress: f64, took: Duration) -> String {
     format!("{} left", humantime::format_duration(left))
 }
 
-/// A bar before the text, as long as the terminal has room for. A line that were too long would wrap,
-/// and could not be taken away.
-fn drawn(text: &str, progress: f64, left: &str) -> String {
-    let (_, columns) = Term::stderr().size();
-    let columns = usize::from(columns).saturating_sub(1);
-    let width = columns.saturating_sub(text.len() + left.len() + 1);
+/// The order in which a line has its parts, by their places in the order of importance.
+const ORDER: [usize; 6] = [5, 3, 4, 1, 0, 2];
+
+/// A bar narrower than this says nothing.
+const LEAST_BAR: usize = 10;
+
+/// A line for so many columns: as many `parts` as there is room for, the most important first, and a bar if
+/// there is more room. A line that were too long would wrap, and could not be taken away.
+fn drawn(parts: &[String; 6], progress: f64, columns: usize) -> String {
+    let columns = columns.saturating_sub(1);
+    let of = |most: usize| -> String {
+        let shown = ORDER.iter().filter(|place| **place < most);
+        let shown: Vec<&str> = shown.map(|place| &*parts[*place]).collect();
+        shown.join(", ")
+    };
+    let room = |text: &String| columns.checked_sub(text.chars().count());
+    let all = of(parts.len());
+    let width = room(&all).unwrap_or(0).saturating_sub(1);
+    if width < LEAST_BAR {
+        let mut fewer = (1..=parts.len()).rev().map(of);
+        return fewer.find(|text| room(text).is_some()).unwrap_or_default();
+    }
     let full = ((width as f64 * progress) as usize).min(width);
     let bar = "█".repeat(full) + &"░".repeat(width - full);
-    let line: String = format!("{bar} {text}{left}")
-        .chars()
-        .take(columns)
-        .collect();
-    format!("{CLEAR}{line}")
+    format!("{bar} {all}")
 }
 
 #[cfg(test)]
@@ -102,11 +126,31 @@ mod tests {
     }
 
     #[test]
-    fn a_line_never_wraps() {
-        for progress in [0.0, 0.5, 1.0] {
-            let line = drawn(&"x".repeat(50), progress, "1s left");
-            let (_, columns) = Term::stderr().size();
-            assert!(line[CLEAR.len()..].chars().count() < usize::from(columns));
+    fn a_line_has_what_there_is_room_for() {
+        let parts = [
+            "0 wrong",
+            "9301/s",
+            "10s left",
+            "64 open",
+            "27903 done",
+            "exchanging",
+        ];
+        let parts = parts.map(str::to_owned);
+        let check = |columns, line: &str| assert_eq!(drawn(&parts, 0.5, columns), line);
+        let whole = "exchanging, 64 open, 27903 done, 9301/s, 0 wrong, 10s left";
+        check(80, &format!("██████████░░░░░░░░░░ {whole}"));
+        check(69, whole);
+        check(59, whole);
+        check(58, "64 open, 27903 done, 9301/s, 0 wrong, 10s left");
+        check(46, "64 open, 9301/s, 0 wrong, 10s left");
+        check(30, "9301/s, 0 wrong, 10s left");
+        check(20, "9301/s, 0 wrong");
+        check(8, "0 wrong");
+        check(7, "");
+        check(0, "");
+        for (columns, progress) in (0..200).flat_map(|n| [(n, 0.0), (n, 0.3), (n, 1.0)]) {
+            let line = drawn(&parts, progress, columns);
+            assert!(line.chars().count() < columns.max(1), "{columns}: {line}");
         }
     }
 }

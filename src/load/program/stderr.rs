@@ -31,8 +31,9 @@ impl Stderr {
         }
     }
 
-    pub(super) fn is_terminal(&self) -> bool {
-        self.is_terminal
+    /// Whether it can show a picture: a terminal that knows how a line is taken away.
+    pub(super) fn shows_pictures(&self) -> bool {
+        self.is_terminal && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
     }
 
     /// Writes as much as there is room for, and keeps the rest.

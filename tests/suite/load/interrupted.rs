@@ -208,11 +208,28 @@ fn a_terminal_sees_progress() {
         server.addresses[0]
     );
     let mut terminal = Client::start("script", &["-qec", &command, "/dev/null"]);
+    // Into 80 columns fits all of it, at least once the rate is known.
     terminal
-        .expect("exchanging: ")
+        .expect("exchanging, ")
         .expect(" 0 wrong,")
         .expect(" left");
     let (seen, status) = terminal.send(b"\x03").expect("seed ").finish();
     assert_eq!(status.code(), Some(130), "{seen}");
     assert!(seen.contains("cut short by a signal"), "{seen}");
+}
+
+/// A terminal that does not know the escapes would show them.
+#[test]
+fn a_dumb_terminal_sees_no_progress() {
+    if !have("script") {
+        return;
+    }
+    let (target, _received) = recorder();
+    for (term, sees) in [("xterm", true), ("dumb", false)] {
+        let session = format!("TERM={term} {LOAD} -r 100 -n 40 {target} >/dev/null");
+        let mut script = Command::new("script");
+        let [seen, _] = said(&output(script.args(["-qec", &session, "/dev/null"])));
+        assert_eq!(seen.contains('\x1b'), sees, "{seen:?}");
+        assert_eq!(seen.contains("exchanging"), sees, "{seen:?}");
+    }
 }

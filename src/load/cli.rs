@@ -31,6 +31,8 @@ pub struct Invocation {
     pub json: bool,
     /// Write the report as a page to this file.
     pub html: Option<PathBuf>,
+    /// Write a line each interval, in JSON if the report is.
+    pub interval: Option<Duration>,
     /// The run fails if one of these holds.
     pub fail_if: Vec<Condition>,
 }
@@ -62,6 +64,7 @@ pub fn parse(
         check,
         json: matches.get_flag("json"),
         html: matches.remove_one("html"),
+        interval: matches.remove_one("interval"),
         fail_if: matches
             .remove_many("fail-if")
             .into_iter()
@@ -240,6 +243,7 @@ pub fn command() -> Command {
             setting("html", "FILE", "The report as a page with charts")
                 .value_parser(value_parser!(PathBuf)),
         )
+        .arg(watching::interval())
         .arg(
             setting("seed", "N", "Makes the payloads the same as in another run")
                 .value_parser(Utf8(count)),
@@ -349,6 +353,8 @@ fn plan(matches: &mut ArgMatches) -> Plan {
         rate,
     }
 }
+
+mod watching;
 
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,7 @@ mod channel;
 mod client;
 mod clients;
 mod clock;
+mod cut;
 mod dialer;
 mod meter;
 mod options;
@@ -119,8 +120,9 @@ impl Load {
         self.plan.may_need() > self.room.connections
     }
 
-    /// What the run has measured. While it has several threads, this is as it was when it was
-    /// [gathered](Self::gather) last; before that, it is the part of the calling thread.
+    /// What the run has measured so far, or since its record was [cut](Self::cut). While it has several
+    /// threads, this is as it was when it was [gathered](Self::gather) last; before that, it is the part
+    /// of the calling thread.
     #[must_use]
     pub fn record(&self) -> &Record {
         self.gathered

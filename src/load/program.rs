@@ -1,5 +1,6 @@
 //! The load client's program: parse, run, report, exit code.
 
+mod interval;
 mod page;
 mod progress;
 mod stderr;
@@ -15,6 +16,7 @@ use super::cli::{self, Invocation};
 use super::report::condition::Count;
 use super::report::{Report, html};
 use crate::program::escape::escape_json;
+use interval::Intervals;
 use page::Page;
 use progress::Progress;
 use stderr::Stderr;
@@ -52,12 +54,9 @@ fn run(invocation: &Invocation, stderr: &mut Stderr) -> io::Result<u8> {
     load.catch_signals()?;
     #[allow(clippy::disallowed_methods, reason = "for the report's date")]
     let began = SystemTime::now();
-    let ended = follow(&mut load, invocation, stderr);
-    let (signal, elapsed, is_cut_short) = (load.signal(), load.elapsed(), load.is_cut_short());
-    let (record, _caught) = load.finish();
-    let report = Report {
-        record,
-        elapsed,
+    let mut report = Report {
+        record: load.record().clone(),
+        elapsed: Duration::ZERO,
         began,
         line: invocation.line.clone(),
         targets: invocation
@@ -68,11 +67,29 @@ fn run(invocation: &Invocation, stderr: &mut Stderr) -> io::Result<u8> {
             .collect(),
         seed: invocation.seed,
         rate: invocation.options.plan.rate,
-        is_cut_short,
-        error: ended.as_ref().err().map(ToString::to_string),
+        is_cut_short: false,
+        error: None,
+    };
+    let intervals = invocation.interval;
+    let mut intervals = intervals.map(|every| Intervals::new(every, invocation.json, &report));
+    let ended = match &mut intervals {
+        Some(intervals) => intervals.follow(&mut load),
+        None => follow(&mut load, invocation, stderr),
+    };
+    report.elapsed = load.elapsed();
+    report.is_cut_short = load.is_cut_short();
+    report.error = ended.as_ref().err().map(ToString::to_string);
+    let signal = load.signal();
+    let (lines, _caught);
+    (report.record, lines, _caught) = match intervals {
+        Some(intervals) => intervals.finish(load, &report),
+        None => {
+            let (record, caught) = load.finish();
+            (record, vec![], caught)
+        }
     };
     if report.record.outcomes.opened > 0 || ended.is_ok() {
-        publish(invocation, &report, page, stderr)?;
+        publish(invocation, &report, &lines, page, stderr)?;
     }
     match ended {
         Err(e) if report.record.outcomes.wrongs() == 0 => return Err(e),
@@ -102,15 +119,17 @@ fn follow(load: &mut Load, invocation: &Invocation, stderr: &mut Stderr) -> io::
     ended
 }
 
-/// Writes the page, and the report to stdout. Neither keeps the other from being written.
+/// Writes the page, and to stdout the `lines` that it has to be given yet and the report. Neither keeps
+/// the other from being written.
 fn publish(
     invocation: &Invocation,
     report: &Report,
+    lines: &[u8],
     page: Option<Page>,
     stderr: &mut Stderr,
 ) -> io::Result<()> {
     let written = page.map_or(Ok(()), |page| page.write(&html::page(report)));
-    let said = match say(invocation, report, stderr) {
+    let said = match say(invocation, report, lines, stderr) {
         // A reader who has seen enough, as head(1) does.
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         said => said.map_err(|e| io::Error::new(e.kind(), format!("cannot write the report: {e}"))),
@@ -121,9 +140,17 @@ fn publish(
     said.and(written)
 }
 
-fn say(invocation: &Invocation, report: &Report, stderr: &mut Stderr) -> io::Result<()> {
+fn say(
+    invocation: &Invocation,
+    report: &Report,
+    lines: &[u8],
+    stderr: &mut Stderr,
+) -> io::Result<()> {
     let mut stdout = io::stdout();
-    if invocation.json {
+    stdout.write_all(lines)?;
+    if invocation.json && invocation.interval.is_some() {
+        // The lines add up to the report: with it, whoever adds them would count everything twice.
+    } else if invocation.json {
         let json = report.json().to_string();
         writeln!(stdout, "{}", escape_json(&json))?;
     } else if !invocation.check {

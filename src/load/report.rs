@@ -3,6 +3,7 @@
 mod chart;
 pub mod condition;
 pub mod html;
+mod interval;
 mod json;
 mod latency;
 mod quantity;
@@ -12,6 +13,7 @@ mod text;
 use std::ops::Range;
 use std::time::{Duration, SystemTime};
 
+pub(crate) use interval::Line;
 use latency::Latency;
 use quantity::Time;
 

@@ -43,6 +43,8 @@ pub(super) struct Clients {
     tallies: Vec<usize>,
     expected: Expected,
     share: Share,
+    /// How many connections it has opened, whatever its record leaves out.
+    opened: u64,
     scratch: Box<[u8]>,
     pub(super) record: Record,
     pub(super) clock: Clock,
@@ -79,6 +81,7 @@ impl Clients {
             tallies,
             expected,
             share,
+            opened: 0,
             scratch: vec![0; SCRATCH].into(),
             record,
             clock,
@@ -144,10 +147,11 @@ impl Clients {
             }
         };
         self.record.latest = self.record.latest.max(due.until(now));
-        let id = self.share.number(self.record.outcomes.opened);
+        let id = self.share.number(self.opened);
         let address = self.dialer.targets[target].current();
         self.record.open(self.tally(target, address));
-        self.expected.opened = self.share.end(self.record.outcomes.opened);
+        self.opened += 1;
+        self.expected.opened = self.share.end(self.opened);
         let key = self.slab.insert(Client {
             channel: Channel {
                 socket,

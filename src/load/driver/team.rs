@@ -39,6 +39,8 @@ pub(super) enum Order {
     CutShort(Moment),
     /// Send a copy of the record.
     Report,
+    /// Send the record, and go on with an empty one.
+    Cut,
 }
 
 /// What a thread tells.
@@ -190,7 +192,17 @@ impl Team {
 
     /// Adds a copy of each member's record, as it is now.
     pub(super) fn gather(&mut self, sum: &mut Record) {
-        self.tell(Order::Report);
+        self.collect(Order::Report, sum);
+    }
+
+    /// Adds each member's record, as it is now. The member goes on with an empty one.
+    pub(super) fn cut(&mut self, sum: &mut Record) {
+        self.collect(Order::Cut, sum);
+    }
+
+    /// Adds the records that the members send on this order.
+    fn collect(&mut self, order: Order, sum: &mut Record) {
+        self.tell(order);
         let members = self.members.iter().enumerate();
         let there = members.filter(|(_, member)| !member.ends);
         let mut missing: BTreeSet<usize> = there.map(|(place, _)| place).collect();
@@ -251,7 +263,7 @@ impl Member {
             News::StageOver(stage) => self.over = Some(stage),
             News::Status(status) => self.status = status,
             News::Ends => self.ends = true,
-            News::Report(_) => {} // gather() has read all that it asked for
+            News::Report(_) => {} // collect() has read all that it asked for
         }
     }
 }
@@ -312,6 +324,11 @@ fn obey(worker: &mut Worker, orders: &Receiver<Order>, news: &Farewell) {
             Ok(Order::Stop(at)) => worker.schedule.stop(at),
             Ok(Order::CutShort(at)) => worker.schedule.cut_short(at),
             Ok(Order::Report) => news.tell(News::Report(Box::new(worker.record().clone()))),
+            Ok(Order::Cut) => {
+                let mut taken = Box::new(worker.record().clone());
+                worker.cut(&mut taken);
+                news.tell(News::Report(taken));
+            }
             Err(TryRecvError::Empty) => return,
             // The run was dropped before its end.
             Err(TryRecvError::Disconnected) => return worker.schedule.cut_short(worker.now()),

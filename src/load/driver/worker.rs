@@ -10,11 +10,12 @@ use super::channel::Ready;
 use super::client::Role;
 use super::clients::Clients;
 use super::clock::Clock;
+use super::cut::Cut;
 use super::dialer::Dialer;
 use super::meter::Meter;
 use super::options::Options;
 use super::wakeup::Wakeup;
-use crate::load::machine::record::Record;
+use crate::load::machine::record::{Point, Record};
 use crate::load::machine::schedule::{Schedule, Stage, Step};
 use crate::load::machine::share::Share;
 use crate::reactor::deadlines::Moment;
@@ -38,6 +39,8 @@ pub(super) struct Worker {
     retry_at: Option<Moment>,
     /// How busy the thread is. It starts with the first turn, and anew when exchanges begin.
     meter: Option<Meter>,
+    /// Where the present record begins.
+    pub(super) cut: Cut,
 }
 
 /// What a thread waits for that has begun all that is due.
@@ -64,6 +67,7 @@ impl Worker {
             schedule: Schedule::new(&options.plan, share, Moment::START),
             retry_at: None,
             meter: None,
+            cut: Cut::default(),
         })
     }
 
@@ -189,15 +193,22 @@ impl Worker {
 
     /// Adds a point to the course of the run, and the stage if it is new.
     pub(super) fn mark(&mut self) {
-        let point = self.clients.point(self.clients.clock.elapsed());
+        let point = self.point();
         let stage = self.schedule.stage();
-        let stood_still = self.clients.clock.stood_still();
+        let clock = &self.clients.clock;
+        let stood_still = clock.stood_still().saturating_sub(self.cut.stood_still);
         let record = &mut self.clients.record;
         record.stood_still = stood_still;
         record.course.advance(point);
         if record.stages.last().is_none_or(|(last, _)| *last != stage) {
             record.stages.push((stage, point.at));
         }
+    }
+
+    /// The counts at this moment of the present record.
+    fn point(&mut self) -> Point {
+        let elapsed = self.clients.clock.elapsed();
+        self.clients.point(elapsed.saturating_sub(self.cut.at))
     }
 
     /// Closes what is still open and completes the record.
@@ -207,7 +218,7 @@ impl Worker {
             self.note_busy(self.now());
         }
         self.clients.give_up();
-        let point = self.clients.point(self.clients.clock.elapsed());
+        let point = self.point();
         let record = &mut self.clients.record;
         record.missed = self.schedule.missed();
         record.course.end(point);

@@ -3,6 +3,7 @@
 
 mod busy;
 mod course;
+mod interval;
 mod outcomes;
 
 use std::collections::BTreeMap;
@@ -218,6 +219,19 @@ impl Record {
     /// are found by their names. The sum of two peaks is taken as their peak, and the longer of two
     /// waits as their wait.
     pub fn add(&mut self, other: &Self, later: Duration) {
+        self.add_counts(other);
+        self.most_open += other.most_open;
+        for (shortage, waited) in &other.waited {
+            let longest = self.waited.entry(*shortage).or_default();
+            *longest = (*longest).max(*waited);
+        }
+        self.stood_still = self.stood_still.max(other.stood_still);
+        self.add_stages(other, later);
+        self.course.add(&other.course, later);
+    }
+
+    /// Adds what is a sum, whether the other measured at the same time or later.
+    fn add_counts(&mut self, other: &Self) {
         self.describe_more(other);
         self.outcomes.add(&other.outcomes);
         self.churned += other.churned;
@@ -227,16 +241,9 @@ impl Record {
             self.echoed[place] += other.echoed[place];
         }
         self.echoed_in_part += other.echoed_in_part;
-        self.most_open += other.most_open;
         self.held += other.held;
         self.latest = self.latest.max(other.latest);
-        for (shortage, waited) in &other.waited {
-            let longest = self.waited.entry(*shortage).or_default();
-            *longest = (*longest).max(*waited);
-        }
-        self.stood_still = self.stood_still.max(other.stood_still);
         self.threads.extend_from_slice(&other.threads);
-        self.add_stages(other, later);
         self.add_times(other);
         for tally in &other.by_target {
             let same = |ours: &&mut Tally| ours.target == tally.target;
@@ -245,7 +252,6 @@ impl Record {
                 None => self.by_target.push(tally.clone()),
             }
         }
-        self.course.add(&other.course, later);
     }
 
     /// Takes over descriptions of the other's, as long as there are few of their fault.

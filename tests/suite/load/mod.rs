@@ -3,6 +3,7 @@
 
 mod figures;
 mod interrupted;
+mod interval;
 mod own_troubles;
 mod reports;
 mod room;

@@ -12,6 +12,8 @@ pub struct Course {
     interval: Duration,
     /// The points in order. The first is the start.
     pub points: Vec<Point>,
+    /// The most connections open at once since the last point, as far as other courses tell.
+    peak: u64,
 }
 
 /// The counts at one moment of a run, since its start.
@@ -33,6 +35,7 @@ impl Default for Course {
         Self {
             interval: Duration::from_millis(10),
             points: vec![Point::default()],
+            peak: 0,
         }
     }
 }
@@ -48,6 +51,7 @@ impl Course {
     /// Adds the point. If there are too many, every two become one.
     pub(crate) fn end(&mut self, now: Point) {
         self.points.push(now);
+        self.peak = 0;
         if self.points.len() > POINTS {
             let start = self.points[0];
             let pairs = self.points[1..].chunks(2).map(|pair| Point {
@@ -101,6 +105,30 @@ impl Course {
             open: since.map(|point| point.open).max().unwrap_or(0),
             ..counts
         }
+    }
+
+    /// Adds the course of what came next, which began so much later, when the counts were these.
+    pub(super) fn follow(&mut self, next: &Self, later: Duration, right: u64, wrong: u64) {
+        for point in next.points.iter().skip(1) {
+            self.peak = self.peak.max(point.open);
+            self.advance(Point {
+                at: point.at + later,
+                right: point.right + right,
+                wrong: point.wrong + wrong,
+                open: self.peak,
+            });
+        }
+    }
+
+    /// The end of a course that [follows](Self::follow) others. The counts are these.
+    pub(super) fn close(&mut self, at: Duration, right: u64, wrong: u64) {
+        let open = self.peak;
+        self.end(Point {
+            at,
+            right,
+            wrong,
+            open,
+        });
     }
 
     fn last(&self) -> &Point {

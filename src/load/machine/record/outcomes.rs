@@ -40,6 +40,13 @@ impl Outcomes {
         self.opened.saturating_sub(over)
     }
 
+    /// Leaves out what is still open. Returns how many that were.
+    pub(super) fn close(&mut self) -> u64 {
+        let open = self.open();
+        self.opened -= open;
+        open
+    }
+
     /// Counts one more with the fault. Returns how many there are.
     pub(super) fn fail(&mut self, fault: Fault) -> u64 {
         let count = self.wrong.entry(fault).or_default();

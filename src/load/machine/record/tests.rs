@@ -55,6 +55,118 @@ fn two_parts_make_the_whole() {
     }
 }
 
+/// However often a record is cut, its parts make the whole: what is open at a cut counts where it ends.
+#[test]
+fn intervals_make_the_whole() {
+    let targets = ["a", "b"].map(str::to_owned);
+    let new = || Record::new(targets.clone()).unwrap();
+    let (mut whole, mut part, mut taken, mut sum) = (new(), new(), new(), new());
+    let (mut opened, mut began, mut open) = (0, Duration::ZERO, vec![]);
+    for step in 0..1000_u64 {
+        let at = Duration::from_millis(step);
+        let target = step as usize % 2;
+        for record in [&mut whole, &mut part] {
+            record.open(target);
+            let point = |record: &Record, at| Point {
+                at,
+                right: record.outcomes.right,
+                wrong: record.outcomes.wrongs(),
+                open: record.outcomes.open(),
+            };
+            let is_whole = record.outcomes.opened > opened;
+            let at = if is_whole { at } else { at - began };
+            record.course.advance(point(record, at));
+        }
+        opened += 1;
+        open.push((step, target));
+        if step % 5 > 1 {
+            let (number, target) = open.remove(step as usize % open.len());
+            let took = Duration::from_micros(number * number + 1);
+            for record in [&mut whole, &mut part] {
+                record.phase(Phase::Echo, number % 3 == 0, took);
+                if number % 7 == 0 {
+                    let (fault, what) = (Fault::TimedOut(Phase::Echo), String::new());
+                    record.wrong(number, target, Phase::Echo, &Wrong { fault, what });
+                    record.wait(took);
+                } else {
+                    record.right(target, 10, number % 11);
+                    record.whole(target, took, took * 2);
+                }
+            }
+        }
+        if step % 37 == 36 || step == 999 {
+            if step == 999 {
+                for (_, target) in open.drain(..) {
+                    whole.give_up(target);
+                    part.give_up(target);
+                }
+            }
+            let is_open = part.outcomes.open();
+            part.cut(&mut taken);
+            assert_eq!((taken.outcomes.open(), part.outcomes.open()), (0, is_open));
+            assert_eq!((part.outcomes.right, part.total.len()), (0, 0));
+            assert!(taken.described.len() as u64 <= DESCRIBED);
+            assert!(taken.by_target.iter().all(|t| t.outcomes.open() == 0));
+            sum.follow(&taken, began);
+            began = at;
+        }
+    }
+    sum.close(began);
+    assert_eq!(sum.outcomes, whole.outcomes);
+    assert_eq!(sum.described.len() as u64, DESCRIBED);
+    assert_eq!((sum.churned, sum.echoed), (whole.churned, whole.echoed));
+    assert_eq!(sum.most_open, whole.most_open);
+    assert_eq!(
+        (&sum.phases, &sum.held_phases),
+        (&whole.phases, &whole.held_phases)
+    );
+    assert_eq!(
+        (&sum.total, &sum.corrected),
+        (&whole.total, &whole.corrected)
+    );
+    assert_eq!(sum.with_timed_out, whole.with_timed_out);
+    for (sum, tally) in sum.by_target.iter().zip(&whole.by_target) {
+        assert_eq!(
+            (&sum.target, &sum.outcomes, &sum.total),
+            (&tally.target, &tally.outcomes, &tally.total)
+        );
+    }
+    let last = sum.course.points[sum.course.points.len() - 1];
+    assert_eq!(
+        (last.right, last.wrong),
+        (whole.outcomes.right, whole.outcomes.wrongs())
+    );
+}
+
+/// An interval begins in the stage in which the one before it ended.
+#[test]
+fn stages_go_on() {
+    let new = || Record::new([]).unwrap();
+    let (mut part, mut taken, mut sum) = (new(), new(), new());
+    let ms = Duration::from_millis;
+    part.stages = vec![(Stage::Ramp, ms(0)), (Stage::Churn, ms(70))];
+    part.waited.insert(Shortage::Port, ms(5));
+    part.cut(&mut taken);
+    assert_eq!(part.stages, [(Stage::Churn, ms(0))]);
+    assert!(part.waited.is_empty());
+    sum.follow(&taken, ms(0));
+    part.stages.push((Stage::Finish, ms(30)));
+    part.waited.insert(Shortage::Port, ms(6));
+    part.cut(&mut taken);
+    assert_eq!(
+        taken.stages,
+        [(Stage::Churn, ms(0)), (Stage::Finish, ms(30))]
+    );
+    sum.follow(&taken, ms(100));
+    let stages = [
+        (Stage::Ramp, ms(0)),
+        (Stage::Churn, ms(70)),
+        (Stage::Finish, ms(130)),
+    ];
+    assert_eq!(sum.stages, stages);
+    assert_eq!(sum.waited[&Shortage::Port], ms(11));
+}
+
 /// Exchanges come and go from the first that begins them until the last that ends.
 #[test]
 fn a_stage_is_that_of_all() {

@@ -1,0 +1,29 @@
+//! The options that watch a run while it lasts.
+
+use std::time::Duration;
+
+use clap::Arg;
+
+use super::setting;
+use crate::program::values::{self, Utf8};
+
+/// An interval takes a millisecond of the run's thread, so it must not be much shorter.
+const SHORTEST: Duration = Duration::from_millis(100);
+
+pub(super) fn interval() -> Arg {
+    setting(
+        "interval",
+        "DURATION",
+        "A line about each interval while the run lasts, at least 100ms;\n\
+         with --json an object a line, the last interval last",
+    )
+    .conflicts_with("check")
+    .value_parser(Utf8(interval_of))
+}
+
+fn interval_of(text: &str) -> Result<Duration, String> {
+    let interval = values::duration(text)?;
+    (interval >= SHORTEST)
+        .then_some(interval)
+        .ok_or_else(|| format!("must be at least {SHORTEST:?}"))
+}

@@ -1,0 +1,46 @@
+//! Where a record is cut, so that each interval of a run has its own.
+
+use std::time::Duration;
+
+use super::Load;
+use super::worker::Worker;
+use crate::load::machine::record::Record;
+
+/// Where the present record begins.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Cut {
+    /// From the start of the run.
+    pub(super) at: Duration,
+    /// How long the process had stood still by then.
+    pub(super) stood_still: Duration,
+}
+
+impl Load {
+    /// Moves everything that was measured since the last cut, or since the start, to `taken`, and goes on
+    /// with an empty record. `taken` is overwritten.
+    ///
+    /// A connection counts where it ends: `taken` has as many opened as are right, wrong or given up in
+    /// it. So the records of a whole run add up to it, to the connection. The threads are cut one after
+    /// the other, some milliseconds apart.
+    pub fn cut(&mut self, taken: &mut Record) {
+        self.gathered = None;
+        if self.ended.is_some() {
+            return self.worker.clients.record.cut(taken); // it has all threads' records
+        }
+        self.worker.cut(taken);
+        self.team.cut(taken);
+    }
+}
+
+impl Worker {
+    /// As [`Load::cut`]. The memory of `taken` is used again, so that a run that lasts for days takes no
+    /// more of it.
+    pub(super) fn cut(&mut self, taken: &mut Record) {
+        let clock = &self.clients.clock;
+        let (at, stood_still) = (clock.elapsed(), clock.stood_still());
+        let point = self.clients.point(at.saturating_sub(self.cut.at));
+        self.clients.record.course.end(point);
+        self.clients.record.cut(taken);
+        self.cut = Cut { at, stood_still };
+    }
+}

@@ -23,7 +23,7 @@ _hello__load() {
 
     case "${cmd}" in
         hello__load)
-            opts="-n -d -c -r -h -V --check --exchanges --duration --concurrency --rate --hold --ramp --payload --max-read --source --greeting --timeout --json --html --interval --seed --fail-if --help --version"
+            opts="-n -d -c -r -h -V --check --exchanges --duration --concurrency --rate --hold --ramp --threads --payload --max-read --source --greeting --timeout --json --html --interval --metrics --seed --fail-if --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -69,6 +69,10 @@ _hello__load() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --threads)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --payload)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -94,6 +98,10 @@ _hello__load() {
                     return 0
                     ;;
                 --interval)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --metrics)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

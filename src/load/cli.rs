@@ -244,6 +244,7 @@ pub fn command() -> Command {
                 .value_parser(value_parser!(PathBuf)),
         )
         .arg(watching::interval())
+        .arg(watching::metrics())
         .arg(
             setting("seed", "N", "Makes the payloads the same as in another run")
                 .value_parser(Utf8(count)),
@@ -319,6 +320,7 @@ fn options(matches: &mut ArgMatches, seed: u64, check: bool) -> Options {
             .map_or(1000, |n: u32| n as usize),
         greeting: matches.remove_one("greeting").unwrap_or_default(),
         timeout: matches.remove_one("timeout").unwrap_or(Duration::ZERO),
+        metrics: matches.remove_one("metrics"),
     }
 }
 

@@ -11,6 +11,7 @@ mod clock;
 mod cut;
 mod dialer;
 mod meter;
+mod metrics;
 mod options;
 mod room;
 mod source;
@@ -35,6 +36,7 @@ use super::machine::record::{Outcomes, Record};
 use super::machine::schedule::{Plan, Stage};
 use super::machine::share::Share;
 use crate::reactor::deadlines::Moment;
+use crate::server::guest::Guest;
 use crate::server::signals::{APART, Request, Signals};
 
 /// A run.
@@ -53,6 +55,8 @@ pub struct Load {
     stopped: Option<Moment>,
     /// The signal that cut the run short.
     signal: Option<i32>,
+    /// What answers scrapers.
+    metrics: Option<Box<dyn Guest>>,
 }
 
 /// While it lives, the signals of a [`Load`] that has been [finished](Load::finish) are caught.
@@ -71,11 +75,15 @@ impl Load {
         let threads = options.threads.min(options.plan.most_threads());
         let workers = Share::all(threads).map(|share| Worker::new(&options, &dialer, share, clock));
         let mut workers = workers.collect::<io::Result<Vec<_>>>()?;
+        let metrics = options.metrics.as_ref();
+        let metrics = metrics.map(|address| metrics::serve(address, &mut workers));
+        let metrics = metrics.transpose()?;
+        let kept_back = metrics.as_deref().map_or(0, metrics::descriptors);
         let mut worker = workers.remove(0); // there is at least one share
         let mut team = Team::new(&worker, workers)?;
         // Found once, when all threads have their descriptors. What is reserved for the tables is not
         // there to be found again.
-        let (room, needed) = (worker.clients.room()?, options.plan.needs());
+        let (room, needed) = (worker.clients.room(kept_back)?, options.plan.needs());
         if needed > room.connections {
             return Err(io::Error::other(format!("{room}; {needed} are needed")));
         }
@@ -91,6 +99,7 @@ impl Load {
             gathered: None,
             stopped: None,
             signal: None,
+            metrics,
         })
     }
 
@@ -201,9 +210,9 @@ impl Load {
     /// [caught](Self::catch_signals), the next SIGINT or SIGTERM ends the process.
     ///
     /// # Errors
-    /// The poll is broken, no descriptor is left, a thread cannot be started, a source is not an address
-    /// of this machine, or every target of a run without a duration has refused for a minute.
-    /// The run is cut short then, in all threads. What is wrong with one connection is in the
+    /// The poll or the metrics' listener is broken, no descriptor is left, a thread cannot be started, a
+    /// source is not an address of this machine, or every target of a run without a duration has refused
+    /// for a minute. The run is cut short then, in all threads. What is wrong with one connection is in the
     /// [record](Self::record).
     pub fn turn(&mut self, timeout: Duration) -> io::Result<bool> {
         if self.ended.is_some() {
@@ -234,13 +243,19 @@ impl Load {
         if self.worker.stage() == Stage::Over {
             return Ok(());
         }
-        let alarm = self.signals.as_ref().and_then(Signals::alarm);
+        let signals = self.signals.as_ref().and_then(Signals::alarm);
+        let metrics = self.metrics.as_ref().and_then(|metrics| metrics.alarm());
+        let alarm = [signals, metrics].into_iter().flatten().min();
         let interrupted = self.worker.wait(&waits, alarm, timeout)?;
         if self.team.hear() {
             self.cut_short(); // one of them has met an error
         }
         self.handle_signals(interrupted);
-        Ok(())
+        let now = self.worker.now();
+        match &mut self.metrics {
+            Some(metrics) => metrics.turn(&self.worker.events, now),
+            None => Ok(()),
+        }
     }
 
     /// Begins the next stage in all threads, as the present one is over in all of them.

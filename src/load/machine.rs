@@ -8,6 +8,7 @@
 
 pub mod compare;
 pub mod exchange;
+pub(crate) mod meters;
 pub(crate) mod pause;
 pub(crate) mod payload;
 pub(crate) mod record;

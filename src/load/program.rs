@@ -15,7 +15,8 @@ use super::Load;
 use super::cli::{self, Invocation};
 use super::report::condition::Count;
 use super::report::{Report, html};
-use crate::program::escape::escape_json;
+use crate::program::escape::{escape, escape_json};
+use crate::server::metrics;
 use interval::Intervals;
 use page::Page;
 use progress::Progress;
@@ -50,6 +51,9 @@ fn run(invocation: &Invocation, stderr: &mut Stderr) -> io::Result<u8> {
     let page = invocation.html.as_deref().map(Page::create).transpose()?;
     if load.may_lack_room() {
         stderr.show(&format!("{}\n", load.room()));
+    }
+    if let Some(address) = load.metrics_addr() {
+        stderr.show(&format!("{}\n", escape(&metrics::place(&address))));
     }
     load.catch_signals()?;
     #[allow(clippy::disallowed_methods, reason = "for the report's date")]

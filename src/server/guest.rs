@@ -30,7 +30,7 @@ pub(super) fn reactor<P: Protocol>(
 }
 
 /// What the server needs of each of its reactors.
-pub(super) trait Guest: Send {
+pub(crate) trait Guest: Send {
     fn turn(&mut self, events: &Events, now: Moment) -> io::Result<()>;
     /// Whether some of these events are its own.
     #[cfg(feature = "metrics")]

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use log::info;
 use mio::Registry;
 
-use super::address::LocalAddr;
+use super::address::{Address, LocalAddr};
 use super::config::Config;
 use super::guest::{Guest, reactor};
 use super::handle::Published;
@@ -38,23 +38,41 @@ pub(super) fn guest(
     let Some(address) = &config.metrics else {
         return Ok(None);
     };
-    let listener = Listener::bind(address, config.backlog, false)?;
-    listener.wait_for_requests();
-    match listener.local_addr() {
-        LocalAddr::Tcp(address) => info!("metrics at http://{address}{PATH}"),
-        LocalAddr::Unix(_) => info!("metrics on {listener}, at {PATH}"),
-    }
     let published = published.clone();
     let page: Page = Box::new(move || {
         let (stats, waiting) = published.get();
         page(&stats, waiting)
     });
+    let guest = serve(address, config.backlog, registry, page)?;
+    for address in guest.local_addrs() {
+        info!("{}", place(&address));
+    }
+    Ok(Some(guest))
+}
+
+/// Where the metrics are, in words.
+pub(crate) fn place(address: &LocalAddr) -> String {
+    match address {
+        LocalAddr::Tcp(address) => format!("metrics at http://{address}{PATH}"),
+        LocalAddr::Unix(_) => format!("metrics on {address}, at {PATH}"),
+    }
+}
+
+/// A reactor that answers scrapers with the page.
+pub(crate) fn serve(
+    address: &Address,
+    backlog: u32,
+    registry: &Arc<Registry>,
+    page: Page,
+) -> io::Result<Box<dyn Guest>> {
+    let listener = Listener::bind(address, backlog, false)?;
+    listener.wait_for_requests();
     let rules = Rules {
         full: Full::OldestLeaves,
         ..Rules::new(SCRAPES)
     };
     let reactor = reactor::<Scrape>(registry, NUMBER, vec![listener], page, rules)?;
-    Ok(Some(Box::new(reactor)))
+    Ok(Box::new(reactor))
 }
 
 /// The page as it is sent.

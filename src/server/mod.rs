@@ -5,7 +5,7 @@ mod activation;
 pub(crate) mod address;
 mod bind;
 pub(crate) mod config;
-mod guest;
+pub(crate) mod guest;
 mod handle;
 pub(crate) mod limits;
 mod listener;

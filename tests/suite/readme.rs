@@ -208,18 +208,10 @@ fn metrics() {
     const MANUAL: &str = include_str!("../../packaging/man/hello-echo.1");
     let path = util::TempPath::new("metrics.sock");
     let _server = Server::start(&["--metrics", &format!("unix:{}", path.as_str())]);
-    let mut stream = util::connect_unix(&path);
-    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
-    let mut page = String::new();
-    stream.read_to_string(&mut page).unwrap();
-    let families = page.lines().filter_map(|line| line.strip_prefix("# TYPE "));
-    let mut families: Vec<&str> = families
-        .map(|line| line.split(' ').next().unwrap())
-        .collect();
-    families.sort_unstable();
+    let page = page(&path);
     let mut names = names_in_manual(MANUAL, "METRICS");
     names.sort_unstable();
-    assert_eq!(names, families);
+    assert_eq!(names, families(&page));
     let reasons = page.split("{reason=\"").skip(1);
     for reason in reasons.map(|rest| rest.split('"').next().unwrap()) {
         let is_named = MANUAL.lines().any(|line| {
@@ -228,6 +220,44 @@ fn metrics() {
         });
         assert!(is_named, "{reason}");
     }
+}
+
+/// The manual page of hello-load has all its metrics, and no others.
+#[cfg(feature = "load")]
+#[test]
+fn metrics_of_hello_load() {
+    const MANUAL: &str = include_str!("../../packaging/man/hello-load.1");
+    let path = util::TempPath::new("load-metrics.sock");
+    let mut run = Command::new(LOAD);
+    run.args(["-d", "1h", "-r", "1", "unix:/nowhere", "--metrics"]);
+    run.arg(format!("unix:{}", path.as_str()));
+    let mut run = run.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let (mut stderr, mut line) = (run.stderr.take().unwrap(), [0]);
+    stderr.read_exact(&mut line).unwrap(); // it says where the metrics are, so they are there
+    let page = page(&path);
+    run.kill().unwrap();
+    run.wait().unwrap();
+    let mut names = names_in_manual(MANUAL, "METRICS");
+    names.sort_unstable();
+    assert_eq!(names, families(&page));
+}
+
+fn page(path: &util::TempPath) -> String {
+    let mut stream = util::connect_unix(path);
+    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+    let mut page = String::new();
+    stream.read_to_string(&mut page).unwrap();
+    page
+}
+
+/// The names of the metrics on a page, in order.
+fn families(page: &str) -> Vec<&str> {
+    let families = page.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let mut families: Vec<&str> = families
+        .map(|line| line.split(' ').next().unwrap())
+        .collect();
+    families.sort_unstable();
+    families
 }
 
 /// The table of options agrees with `--help`.

@@ -59,6 +59,7 @@ pub fn load_options(address: &str, exchanges: u64, at_once: u64) -> Options {
         payloads: Payloads::new(exchanges, 1000, 1000),
         max_read: 1000,
         greeting: b"hello\n".to_vec(),
+        metrics: None,
         timeout: PATIENCE,
     }
 }

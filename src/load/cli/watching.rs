@@ -6,6 +6,7 @@ use clap::Arg;
 
 use super::setting;
 use crate::program::values::{self, Utf8};
+use crate::server::address::Address;
 
 /// An interval takes a millisecond of the run's thread, so it must not be much shorter.
 const SHORTEST: Duration = Duration::from_millis(100);
@@ -19,6 +20,17 @@ pub(super) fn interval() -> Arg {
     )
     .conflicts_with("check")
     .value_parser(Utf8(interval_of))
+}
+
+pub(super) fn metrics() -> Arg {
+    setting(
+        "metrics",
+        "ADDR",
+        "Serve metrics for Prometheus while the run lasts, HOST:PORT or\n\
+         unix:PATH",
+    )
+    .conflicts_with("check")
+    .value_parser(Utf8(str::parse::<Address>))
 }
 
 fn interval_of(text: &str) -> Result<Duration, String> {

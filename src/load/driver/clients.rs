@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mio::event::Source as _;
@@ -17,6 +18,7 @@ use super::options::Options;
 use super::room::Room;
 use super::target::Target;
 use crate::load::machine::exchange::{Exchange, Expected, Phase, Wrong};
+use crate::load::machine::meters::Meters;
 use crate::load::machine::record::{Point, Record};
 use crate::load::machine::schedule::Counts;
 use crate::load::machine::share::Share;
@@ -47,6 +49,8 @@ pub(super) struct Clients {
     opened: u64,
     scratch: Box<[u8]>,
     pub(super) record: Record,
+    /// Only if somebody asks for them while the run lasts.
+    pub(super) meters: Option<Arc<Meters>>,
     pub(super) clock: Clock,
     /// The most clients open at once since the last point.
     peak: u64,
@@ -84,14 +88,15 @@ impl Clients {
             opened: 0,
             scratch: vec![0; SCRATCH].into(),
             record,
+            meters: None,
             clock,
             peak: 0,
         })
     }
 
-    /// How many clients there can be at once.
-    pub(super) fn room(&self) -> io::Result<Room> {
-        self.dialer.room(ENTRY_BYTES)
+    /// How many clients there can be at once, if so many descriptors are kept back.
+    pub(super) fn room(&self, kept_back: u64) -> io::Result<Room> {
+        self.dialer.room(ENTRY_BYTES, kept_back)
     }
 
     /// Takes the memory for its share of so many clients, so that a run never lacks it. Pages that no
@@ -149,7 +154,11 @@ impl Clients {
         self.record.latest = self.record.latest.max(due.until(now));
         let id = self.share.number(self.opened);
         let address = self.dialer.targets[target].current();
-        self.record.open(self.tally(target, address));
+        let tally = self.tally(target, address);
+        self.record.open(tally);
+        if let Some(meters) = &self.meters {
+            meters.open(tally, due.until(now));
+        }
         self.opened += 1;
         self.expected.opened = self.share.end(self.opened);
         let key = self.slab.insert(Client {
@@ -223,6 +232,10 @@ impl Clients {
         let client = &mut self.slab[key];
         let took = client.since.until(now);
         self.record.phase(before, client.role.is_held(), took);
+        if let Some(meters) = self.meters.as_ref().filter(|_| !client.role.is_held()) {
+            let first = self.tallies[client.target as usize];
+            meters.phase(first + usize::from(client.address), before, took);
+        }
         let is_greeted = client.channel.exchange.is_greeted();
         if before == Phase::Connect {
             let target = &mut self.dialer.targets[client.target as usize];
@@ -301,12 +314,15 @@ impl Clients {
         let Ok(Dial::Begun(socket, connected)) = dial else {
             return false;
         };
-        let to = self.dialer.targets[target].current();
-        self.record
-            .go_on(self.tally(target, from), self.tally(target, to));
+        let address = self.dialer.targets[target].current();
+        let [from, to] = [from, address].map(|address| self.tally(target, address));
+        self.record.go_on(from, to);
+        if let Some(meters) = &self.meters {
+            meters.go_on(from, to);
+        }
         let client = &mut self.slab[key];
         client.channel.socket = socket;
-        client.address = to;
+        client.address = address;
         self.register(registry, key, connected);
         true
     }

@@ -1,18 +1,21 @@
 //! Where a record is cut, so that each interval of a run has its own.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Load;
 use super::worker::Worker;
-use crate::load::machine::record::Record;
+use crate::load::machine::record::{Record, Shortage};
 
 /// Where the present record begins.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Cut {
     /// From the start of the run.
     pub(super) at: Duration,
     /// How long the process had stood still by then.
     pub(super) stood_still: Duration,
+    /// How long each shortage had lasted by then.
+    pub(super) waited: BTreeMap<Shortage, Duration>,
 }
 
 impl Load {
@@ -41,6 +44,9 @@ impl Worker {
         let point = self.clients.point(at.saturating_sub(self.cut.at));
         self.clients.record.course.end(point);
         self.clients.record.cut(taken);
-        self.cut = Cut { at, stood_still };
+        (self.cut.at, self.cut.stood_still) = (at, stood_still);
+        for (shortage, waited) in &taken.waited {
+            *self.cut.waited.entry(*shortage).or_default() += *waited;
+        }
     }
 }

@@ -28,4 +28,6 @@ pub struct Options {
     /// How long a connection may take from its connect to its greeting, and again from its payload
     /// to the server's FIN. Zero is for ever.
     pub timeout: Duration,
+    /// Where to serve metrics while the run lasts.
+    pub metrics: Option<Address>,
 }

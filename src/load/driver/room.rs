@@ -28,15 +28,16 @@ impl fmt::Display for Room {
 
 impl Room {
     /// The smaller of what the system allows this process and of the number of local ports. `entry`
-    /// is the size of a connection in the table, in bytes.
+    /// is the size of a connection in the table, in bytes; so many descriptors are `kept_back`.
     pub(super) fn find(
         targets: &[&SockAddr],
         sources: &Sources,
         entry: usize,
+        kept_back: u64,
     ) -> std::io::Result<Self> {
         let Capacity {
             connections, binds, ..
-        } = Capacity::find(None, entry, 0)?;
+        } = Capacity::find(None, entry, kept_back)?;
         let process = Self {
             connections: connections as u64,
             binds,

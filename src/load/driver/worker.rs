@@ -203,6 +203,7 @@ impl Worker {
         if record.stages.last().is_none_or(|(last, _)| *last != stage) {
             record.stages.push((stage, point.at));
         }
+        self.update_meters();
     }
 
     /// The counts at this moment of the present record.

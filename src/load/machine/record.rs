@@ -99,6 +99,9 @@ pub enum Shortage {
 }
 
 impl Shortage {
+    /// All of them, in order.
+    pub(crate) const ALL: [Self; 3] = [Self::Descriptor, Self::Port, Self::Queue];
+
     /// Its name, as in the JSON report.
     #[must_use]
     pub fn name(self) -> &'static str {

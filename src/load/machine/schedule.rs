@@ -184,7 +184,7 @@ impl Schedule {
     }
 
     /// Exchanges of an open loop that are due and have not begun.
-    fn owed(&self, now: Moment) -> u128 {
+    pub(crate) fn owed(&self, now: Moment) -> u128 {
         let Some(rate) = self.plan.rate.filter(|_| self.stage == Stage::Churn) else {
             return 0;
         };

@@ -19,6 +19,15 @@ impl Clients {
             self.record.phase(Phase::Echo, is_held, took);
         }
         self.record.phase(Phase::Eof, is_held, took);
+        if let Some(meters) = &self.meters {
+            if !is_held {
+                // Only the FIN shows that the echo is whole.
+                let echo = (exchange.phase() == Phase::Echo).then_some(Phase::Echo);
+                let ended = echo.into_iter().chain([Phase::Eof]);
+                ended.for_each(|phase| meters.phase(target, phase, took));
+            }
+            meters.right(target, (!is_held).then(|| client.meant.until(now)));
+        }
         if !is_held {
             let [total, corrected] = [client.began, client.meant].map(|from| from.until(now));
             self.record.whole(target, total, corrected);
@@ -31,6 +40,9 @@ impl Clients {
         let (id, phase) = (exchange.id(), exchange.phase());
         let tally = self.tally(client.target as usize, client.address);
         self.record.wrong(id, tally, phase, wrong);
+        if let Some(meters) = &self.meters {
+            meters.wrong(tally, wrong.fault);
+        }
         let is_timeout = matches!(wrong.fault, Fault::TimedOut(_));
         if is_timeout && !client.role.is_held() {
             self.record.wait(client.meant.until(now));

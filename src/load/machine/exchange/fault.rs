@@ -55,6 +55,27 @@ impl fmt::Display for Fault {
     }
 }
 
+impl Fault {
+    /// All of them.
+    pub(crate) fn all() -> Vec<Self> {
+        let phased = |fault: fn(Phase) -> Self| Phase::ALL.map(fault);
+        let phased = [Self::Reset, Self::TimedOut, Self::Failed].map(phased);
+        let others = [
+            Self::Refused,
+            Self::Unreachable,
+            Self::WrongGreeting,
+            Self::ShortGreeting,
+            Self::WrongEcho,
+            Self::ForeignEcho,
+            Self::ShortEcho,
+            Self::NoEcho,
+            Self::ClosedHeld,
+            Self::ExtraBytes,
+        ];
+        phased.into_iter().flatten().chain(others).collect()
+    }
+}
+
 /// How far an exchange has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Record, Tally};
+use super::{Course, Outcomes, Record, Tally};
 use crate::load::machine::schedule::Stage;
 
 impl Record {
@@ -47,42 +47,55 @@ impl Record {
 
     /// Empties it, and gives it the other's targets.
     fn clear(&mut self, other: &Self) {
-        let all = self.phases.iter_mut().chain(&mut self.held_phases);
-        let totals = [
-            &mut self.total,
-            &mut self.corrected,
-            &mut self.with_timed_out,
-        ];
-        all.chain(totals).for_each(|histogram| histogram.reset());
-        let names = |record: &Self| -> Vec<String> {
-            let tallies = record.by_target.iter();
-            tallies.map(|tally| tally.target.clone()).collect()
+        // All fields have names here, so that none is forgotten.
+        let Self {
+            outcomes,
+            churned,
+            described,
+            missed,
+            bytes,
+            echoed,
+            echoed_in_part,
+            most_open,
+            held,
+            latest,
+            waited,
+            stood_still,
+            stages,
+            phases,
+            held_phases,
+            total,
+            corrected,
+            with_timed_out,
+            by_target,
+            threads,
+            course,
+        } = self;
+        *outcomes = Outcomes::default();
+        described.clear();
+        (*churned, *echoed_in_part, *most_open, *held) = (0, 0, 0, 0);
+        (*missed, *bytes, *echoed) = (0, [0; 2], [0; 2]);
+        (*latest, *stood_still) = (Duration::ZERO, Duration::ZERO);
+        waited.clear();
+        stages.clear();
+        let phases = phases.iter_mut().chain(held_phases);
+        let histograms = phases.chain([total, corrected, with_timed_out]);
+        histograms.for_each(|histogram| histogram.reset());
+        let names = |tallies: &[Tally]| -> Vec<String> {
+            tallies.iter().map(|tally| tally.target.clone()).collect()
         };
-        if names(self) != names(other) {
-            self.by_target.clone_from(&other.by_target);
+        if names(by_target) != names(&other.by_target) {
+            by_target.clone_from(&other.by_target);
         }
-        self.by_target.iter_mut().for_each(Tally::clear);
-        self.outcomes = super::Outcomes::default();
-        self.churned = 0;
-        self.described.clear();
-        self.missed = 0;
-        self.bytes = [0; 2];
-        self.echoed = [0; 2];
-        self.echoed_in_part = 0;
-        self.most_open = 0;
-        self.held = 0;
-        self.latest = Duration::ZERO;
-        self.waited.clear();
-        self.stood_still = Duration::ZERO;
-        self.stages.clear();
-        self.threads.clear();
-        self.course = super::Course::default();
+        by_target.iter_mut().for_each(Tally::clear);
+        threads.clear();
+        *course = Course::default();
     }
 }
 
 impl Tally {
     fn clear(&mut self) {
-        self.outcomes = super::Outcomes::default();
+        self.outcomes = Outcomes::default();
         self.total.reset();
     }
 }

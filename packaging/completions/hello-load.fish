@@ -17,5 +17,6 @@ complete -c hello-load -l seed -d 'Makes the payloads the same as in another run
 complete -c hello-load -l fail-if -d 'Exit with 3 if this is so, as in p99>50ms, echo.p50>=1ms, rate<10k, missed>5; repeatable' -r
 complete -c hello-load -l check -d 'One exchange with each, silent if it is right: for health checks'
 complete -c hello-load -l json -d 'The report as one JSON object'
+complete -c hello-load -l markdown -d 'The report in Markdown, for the summary of a CI job'
 complete -c hello-load -s h -l help -d 'Print help'
 complete -c hello-load -s V -l version -d 'Print version'

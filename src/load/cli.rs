@@ -31,6 +31,8 @@ pub struct Invocation {
     pub json: bool,
     /// Write the report as a page to this file.
     pub html: Option<PathBuf>,
+    /// Write the report in Markdown in place of text.
+    pub markdown: bool,
     /// Write a line each interval, in JSON if the report is.
     pub interval: Option<Duration>,
     /// The run fails if one of these holds.
@@ -64,6 +66,7 @@ pub fn parse(
         check,
         json: matches.get_flag("json"),
         html: matches.remove_one("html"),
+        markdown: matches.get_flag("markdown"),
         interval: matches.remove_one("interval"),
         fail_if: matches
             .remove_many("fail-if")
@@ -242,6 +245,10 @@ pub fn command() -> Command {
         .arg(
             setting("html", "FILE", "The report as a page with charts")
                 .value_parser(value_parser!(PathBuf)),
+        )
+        .arg(
+            flag("markdown", "The report in Markdown, for the summary of a CI job")
+                .conflicts_with_all(["json", "check", "interval"]),
         )
         .arg(watching::interval())
         .arg(watching::metrics())

@@ -157,6 +157,8 @@ fn say(
     } else if invocation.json {
         let json = report.json().to_string();
         writeln!(stdout, "{}", escape_json(&json))?;
+    } else if invocation.markdown {
+        write!(stdout, "{}", report.markdown())?;
     } else if !invocation.check {
         let text = report.for_terminal(Term::stdout().size_checked());
         write!(stdout, "{text}")?;

@@ -6,6 +6,7 @@ pub mod html;
 mod interval;
 mod json;
 mod latency;
+mod markdown;
 mod quantity;
 mod targets;
 mod text;

@@ -4,6 +4,7 @@
 mod figures;
 mod interrupted;
 mod interval;
+mod markdown;
 mod metrics;
 mod own_troubles;
 mod reports;

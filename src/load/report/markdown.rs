@@ -1,0 +1,147 @@
+//! The report in GitHub-flavoured Markdown, for the summary of a CI job.
+
+use std::fmt::{self, Write};
+
+use super::Report;
+use super::latency::FIGURES;
+use super::quantity::{Bytes, Count, Number};
+use super::targets::HEADINGS;
+use crate::program::escape::escape;
+
+impl Report {
+    /// The report in Markdown: the verdict, what was wrong, and the tables.
+    #[must_use]
+    pub fn markdown(&self) -> String {
+        let mut text = String::new();
+        let _ = self.write_markdown(&mut text); // a String takes everything
+        text
+    }
+
+    fn write_markdown(&self, text: &mut String) -> fmt::Result {
+        self.markdown_verdict(text)?;
+        self.markdown_wrongs(text)?;
+        self.markdown_targets(text)?;
+        self.markdown_latencies(text)
+    }
+
+    fn markdown_verdict(&self, text: &mut String) -> fmt::Result {
+        let record = &self.record;
+        let (right, wrong) = (record.outcomes.right, record.outcomes.wrongs());
+        let sign = if right == 0 || wrong > 0 || record.missed > 0 {
+            "❌"
+        } else {
+            "✅"
+        };
+        let seconds = self.elapsed.as_secs_f64();
+        writeln!(
+            text,
+            "### {sign} {} right, {} wrong, {} a second\n",
+            Count(right),
+            Count(wrong),
+            Number(self.throughput(), 0)
+        )?;
+        writeln!(text, "{}\n", code(&self.line))?;
+        let [sent, received] = record.bytes.map(|bytes| Bytes(bytes as f64));
+        writeln!(
+            text,
+            "{} connections in {} s, {} open at once at most, {} held, {} given up; sent {sent}, received {received}; \
+             seed {}\n",
+            Count(record.outcomes.opened),
+            Number(seconds, 2),
+            Count(record.most_open),
+            Count(record.held),
+            Count(record.outcomes.given_up),
+            self.seed
+        )?;
+        for remark in self.cut_short().into_iter().chain(self.remarks()) {
+            writeln!(text, "{}\n", plain(&remark))?;
+        }
+        Ok(())
+    }
+
+    fn markdown_wrongs(&self, text: &mut String) -> fmt::Result {
+        let record = &self.record;
+        if record.outcomes.wrong.is_empty() {
+            return Ok(());
+        }
+        table_head(text, ["wrong", "count"])?;
+        for (fault, count) in &record.outcomes.wrong {
+            table_row(text, [code(&fault.to_string()), Count(*count).to_string()])?;
+        }
+        writeln!(text)?;
+        for (_, described) in &record.described {
+            writeln!(text, "- {}", code(described))?;
+        }
+        writeln!(text)
+    }
+
+    fn markdown_targets(&self, text: &mut String) -> fmt::Result {
+        let rows = self.target_rows();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        table_head(text, HEADINGS)?;
+        for [target, cells @ ..] in rows {
+            let cells = cells.iter().map(|cell| plain(cell));
+            table_row(text, std::iter::once(code(&target)).chain(cells))?;
+        }
+        writeln!(text)
+    }
+
+    fn markdown_latencies(&self, text: &mut String) -> fmt::Result {
+        let mut rows = self.latencies();
+        rows.retain(|row| !row.histogram.is_empty());
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let headings = FIGURES.map(|(_, heading, _)| heading);
+        let headings = std::iter::once("time").chain(headings).chain(["count"]);
+        table_head(text, headings)?;
+        for row in rows {
+            let figures = FIGURES.map(|(_, _, figure)| figure.time(row.histogram).to_string());
+            let name = std::iter::once(row.name.to_owned());
+            let count = Count(row.histogram.len()).to_string();
+            table_row(text, name.chain(figures).chain([count]))?;
+        }
+        writeln!(text, "\n{}. {}", self.about_latencies(), Self::PHASES)
+    }
+}
+
+/// The headings, of which all but the first are of numbers.
+fn table_head<'a>(text: &mut String, headings: impl IntoIterator<Item = &'a str>) -> fmt::Result {
+    let headings: Vec<&str> = headings.into_iter().collect();
+    table_row(text, headings.iter().map(|heading| (*heading).to_owned()))?;
+    writeln!(text, "|---|{}", "--:|".repeat(headings.len() - 1))
+}
+
+fn table_row(text: &mut String, cells: impl IntoIterator<Item = String>) -> fmt::Result {
+    let cells: Vec<String> = cells.into_iter().collect();
+    writeln!(text, "| {} |", cells.join(" | "))
+}
+
+/// Text that others chose, as it is: no character of it means something to Markdown or to HTML.
+fn plain(text: &str) -> String {
+    let mut shown = String::new();
+    for character in escape(text).chars() {
+        if character.is_ascii_punctuation() {
+            shown.push('\\');
+        }
+        shown.push(character);
+    }
+    shown
+}
+
+/// The same in the type of code. HTML's element, since a table takes a `|` for its own even between
+/// backticks, and in no other place.
+fn code(text: &str) -> String {
+    let mut shown = "<code>".to_owned();
+    for character in escape(text).chars() {
+        match character {
+            c if c.is_ascii_punctuation() && !"-/,=%".contains(c) => {
+                let _ = write!(shown, "&#{};", u32::from(c));
+            }
+            c => shown.push(c),
+        }
+    }
+    shown + "</code>"
+}

@@ -17,6 +17,8 @@ mod announcement;
 mod cli;
 mod clients;
 mod costs;
+#[cfg(feature = "load")]
+mod dashboard;
 mod embedding;
 mod faults;
 #[cfg(feature = "load")]

@@ -196,10 +196,15 @@ fn systemd_units_are_sound() {
         return;
     }
     // Copies, side by side, that name a program which exists.
-    let units = ["hello-echo.service", "hello-echo.socket"].map(|unit| {
-        let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join(unit);
+    let units = [
+        ("hello-echo.service", "hello-echo.service"),
+        ("hello-echo.socket", "hello-echo.socket"),
+        ("hello-load@.service", "hello-load@an-instance.service"),
+    ];
+    let units = units.map(|(unit, name)| {
+        let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         let text = read(&format!("systemd/{unit}")).replace("/usr/bin/hello-echo", BINARY);
-        fs::write(&copy, text).unwrap();
+        fs::write(&copy, text.replace("/usr/bin/hello-load", BINARY)).unwrap();
         copy
     });
     let mut analyze = Command::new("systemd-analyze");
@@ -211,11 +216,34 @@ fn systemd_units_are_sound() {
 const EXPOSURE: &str = "11";
 
 #[test]
-fn the_service_can_do_little() {
+fn the_services_can_do_little() {
     if have("systemd-analyze") {
-        let mut analyze = Command::new("systemd-analyze");
-        analyze.args(["security", "--offline=true", "--threshold", EXPOSURE]);
-        run(analyze.arg(file("systemd/hello-echo.service")));
+        for unit in ["hello-echo.service", "hello-load@.service"] {
+            let mut analyze = Command::new("systemd-analyze");
+            analyze.args(["security", "--offline=true", "--threshold", EXPOSURE]);
+            run(analyze.arg(file(&format!("systemd/{unit}"))));
+        }
+    }
+}
+
+/// The service's own command line, with the options that it has by default and those that it suggests.
+#[cfg(feature = "load")]
+#[test]
+fn the_load_service_runs() {
+    let unit = read("systemd/hello-load@.service");
+    let after = |start: &str| {
+        let found = unit.lines().find_map(|line| line.split_once(start));
+        found.unwrap().1.trim_matches('"')
+    };
+    let command = after("ExecStart=/usr/bin/");
+    for options in [after("Environment=\"OPTIONS="), after("#   OPTIONS=")] {
+        let command = command.replace("$OPTIONS", options);
+        let command = command.replace("%I", "my-host:8000");
+        let invocation = hello_echo::load::cli::parse(command.split(' ')).unwrap();
+        assert_eq!(invocation.options.targets.len(), 1, "{command}");
+        assert_eq!(invocation.options.targets[0].to_string(), "my-host:8000");
+        assert!(invocation.options.plan.rate.is_some(), "{command}");
+        assert!(invocation.interval.is_some(), "{command}");
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 /// A file that will be written at the end of the run.
 pub(super) struct Page {
@@ -25,15 +28,15 @@ impl Page {
     fn try_create(name: &Path) -> io::Result<Self> {
         // /dev/stdout is whatever stdout is: a file there has other things in it, too.
         if name.starts_with("/dev") || name.starts_with("/proc") {
-            let file = OpenOptions::new().append(true).open(name)?;
+            let file = open(name, OpenOptions::new().append(true))?;
             return Ok(Self::in_place(file, None));
         }
-        let old = match OpenOptions::new().write(true).open(name) {
+        let old = match open(name, OpenOptions::new().write(true)) {
             Ok(old) => Some(old),
             Err(e) if e.kind() == io::ErrorKind::NotFound => None,
             Err(e) => return Err(e),
         };
-        let name = fs::canonicalize(name).unwrap_or_else(|_| name.to_owned());
+        let name = target_of(name)?;
         let kind = old.as_ref().map(File::metadata).transpose()?;
         if kind.as_ref().is_none_or(fs::Metadata::is_file) {
             let temporary = beside(&name);
@@ -94,10 +97,42 @@ impl Drop for Page {
     }
 }
 
-/// The name of a file in the same folder, as only there rename(2) replaces a file at once.
+/// Opens a file. A pipe that nobody reads is an error: to wait for a reader would hold the run up.
+/// Later writes wait for the reader.
+fn open(name: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let file = match options.custom_flags(libc::O_NONBLOCK).open(name) {
+        Err(e) if e.raw_os_error() == Some(libc::ENXIO) => {
+            return Err(io::Error::other("nobody reads this pipe"));
+        }
+        opened => opened?,
+    };
+    let flags = OFlag::from_bits_retain(fcntl(&file, FcntlArg::F_GETFL)?);
+    fcntl(&file, FcntlArg::F_SETFL(flags - OFlag::O_NONBLOCK))?;
+    Ok(file)
+}
+
+/// The most links that lead from one to the next, as Linux has it.
+const LINKS: usize = 40;
+
+/// Where a name leads. A link is followed, also if there is nothing yet where it leads.
+fn target_of(name: &Path) -> io::Result<PathBuf> {
+    let mut name = name.to_owned();
+    for _ in 0..LINKS {
+        if let Ok(whole) = fs::canonicalize(&name) {
+            return Ok(whole);
+        }
+        let Ok(next) = fs::read_link(&name) else {
+            return Ok(name);
+        };
+        name = name.with_file_name("").join(next);
+    }
+    Err(io::Error::from_raw_os_error(libc::ELOOP))
+}
+
+/// The name of a file in the same folder, as only there rename(2) replaces a file at once. It is short,
+/// as there is a limit to names.
 fn beside(name: &Path) -> PathBuf {
-    let file = name.file_name().unwrap_or_default().to_string_lossy();
-    name.with_file_name(format!(".{file}.{}.tmp", std::process::id()))
+    name.with_file_name(format!(".hello-load.{}.tmp", std::process::id()))
 }
 
 /// A new file, in place of one that a process of the same number has left.

@@ -271,6 +271,50 @@ fn the_page_is_written_where_the_report_cannot_be() {
     std::fs::remove_dir_all(&folder.0).unwrap();
 }
 
+/// It waits for no reader of a pipe, follows links that lead nowhere yet, and takes long names.
+#[test]
+fn the_page_goes_where_its_name_leads() {
+    let (target, _received) = recorder();
+    let folder = TempPath::new("odd-names");
+    std::fs::create_dir(&folder.0).unwrap();
+    let pipe = format!("{}/pipe", folder.as_str());
+    nix::unistd::mkfifo(&*pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let failed = output(&mut load("-n 1 --html", &[&pipe, &target]));
+    let [stdout, stderr] = said(&failed);
+    assert_eq!((failed.status.code(), &*stdout), (Some(1), ""));
+    let line = format!("hello-load: cannot write {pipe}: nobody reads this pipe\n");
+    assert_eq!(stderr, line);
+
+    let long = format!("{}/{}", folder.as_str(), "n".repeat(255));
+    let link = format!("{}/link", folder.as_str());
+    let led = format!("{}/led-to", folder.as_str());
+    std::os::unix::fs::symlink("led-to", &link).unwrap();
+    for (name, file) in [(&long, &long), (&link, &led)] {
+        let output = output(&mut load("-n 1 --html", &[name, &target]));
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert!(std::fs::read_to_string(file).unwrap().contains("</svg>"));
+    }
+    assert!(std::path::Path::new(&link).is_symlink());
+    // A pipe that is read gets all of the page, which is more than it has room for.
+    let mut end = std::fs::OpenOptions::new();
+    let mut end = end.read(true).write(true).open(&pipe).unwrap();
+    let (sender, pieces) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut piece = [0; 4096];
+        while let Ok(n) = end.read(&mut piece) {
+            let _ = sender.send(String::from_utf8_lossy(&piece[..n]).into_owned());
+        }
+    });
+    let written = output(&mut load("-n 3000 --html", &[&pipe, &target]));
+    assert_eq!(written.status.code(), Some(0), "{written:?}");
+    let mut page = String::new();
+    while !(page.contains(" id=\"report\">") && page.ends_with("</script>\n")) {
+        page += &pieces.recv_timeout(PATIENCE).unwrap();
+    }
+    assert!(page.len() > 1 << 16, "{} bytes", page.len());
+    std::fs::remove_dir_all(&folder.0).unwrap();
+}
+
 /// Until the new page is whole, and for ever if it never is.
 #[test]
 fn an_old_page_stays_until_there_is_a_new_one() {
@@ -285,11 +329,9 @@ fn an_old_page_stays_until_there_is_a_new_one() {
     let mut command = load("-n 1 --html", &[page.as_str(), &silent]);
     let mut child = spawn(&mut command);
     connected.recv_timeout(PATIENCE).unwrap();
-    let temporary = page.0.with_file_name(format!(
-        ".{}.{}.tmp",
-        page.0.file_name().unwrap().to_string_lossy(),
-        child.id()
-    ));
+    let temporary = page
+        .0
+        .with_file_name(format!(".hello-load.{}.tmp", child.id()));
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(std::fs::read_to_string(&page.0).unwrap(), "old");

@@ -16,6 +16,8 @@ use crate::program::values::{self, Utf8, count, count_in, unescape};
 use crate::protocol::hello::MAX_MESSAGE;
 use crate::server::address::Address;
 
+mod files;
+
 /// What the command line asks for.
 #[derive(Clone, Debug)]
 pub struct Invocation {
@@ -35,6 +37,10 @@ pub struct Invocation {
     pub markdown: bool,
     /// Write a line each interval, in JSON if the report is.
     pub interval: Option<Duration>,
+    /// Do not run, but make one report of those in these files.
+    pub merge: Vec<PathBuf>,
+    /// Compare the run with that of the report in this file.
+    pub baseline: Option<PathBuf>,
     /// The run fails if one of these holds.
     pub fail_if: Vec<Condition>,
 }
@@ -49,6 +55,9 @@ pub fn parse(
 ) -> clap::error::Result<Invocation> {
     let line: Vec<OsString> = line.into_iter().map(Into::into).collect();
     let mut matches = usage::matches(command(), &line)?;
+    if let Some(why) = files::ignored(&matches) {
+        return Err(command().error(ErrorKind::ArgumentConflict, why));
+    }
     let seed = matches.remove_one("seed").unwrap_or_else(random);
     let check = matches.get_flag("check");
     let is_given = |name| matches.value_source(name) == Some(ValueSource::CommandLine);
@@ -68,12 +77,15 @@ pub fn parse(
         html: matches.remove_one("html"),
         markdown: matches.get_flag("markdown"),
         interval: matches.remove_one("interval"),
-        fail_if: matches
-            .remove_many("fail-if")
-            .into_iter()
-            .flatten()
-            .collect(),
+        merge: several(&mut matches, "merge"),
+        baseline: matches.remove_one("baseline"),
+        fail_if: several(&mut matches, "fail-if"),
     })
+}
+
+/// All values of an option.
+fn several<T: Clone + Send + Sync + 'static>(matches: &mut ArgMatches, name: &str) -> Vec<T> {
+    matches.remove_many(name).into_iter().flatten().collect()
 }
 
 /// Which option would be ignored, and why. An option that has no effect is a mistake.
@@ -250,6 +262,9 @@ pub fn command() -> Command {
             flag("markdown", "The report in Markdown, for the summary of a CI job")
                 .conflicts_with_all(["json", "check", "interval"]),
         )
+        .arg(files::merge())
+        .arg(files::baseline())
+        .arg(files::compare())
         .arg(watching::interval())
         .arg(watching::metrics())
         .arg(
@@ -261,7 +276,7 @@ pub fn command() -> Command {
                 "fail-if",
                 "EXPR",
                 "Exit with 3 if this is so, as in p99>50ms, echo.p50>=1ms,\n\
-                     rate<10k, missed>5; repeatable",
+                     rate<10k, missed>5, p99>1.1*baseline; repeatable",
             )
             .action(ArgAction::Append)
             .value_parser(Utf8(str::parse::<Condition>)),
@@ -302,11 +317,7 @@ fn lengths(text: &str) -> Result<(usize, usize), String> {
 
 fn options(matches: &mut ArgMatches, seed: u64, check: bool) -> Options {
     let (shortest, longest) = matches.remove_one("payload").unwrap_or((1000, 1000));
-    let targets: Vec<Address> = matches
-        .remove_many("target")
-        .into_iter()
-        .flatten()
-        .collect();
+    let targets: Vec<Address> = several(matches, "target");
     let plan = if check {
         check_of(targets.len() as u64)
     } else {
@@ -314,11 +325,7 @@ fn options(matches: &mut ArgMatches, seed: u64, check: bool) -> Options {
     };
     Options {
         targets,
-        sources: matches
-            .remove_many("source")
-            .into_iter()
-            .flatten()
-            .collect(),
+        sources: several(matches, "source"),
         plan,
         threads: matches.remove_one("threads").map_or(1, |n: u32| n.into()),
         payloads: Payloads::new(seed, shortest, longest),
@@ -328,6 +335,7 @@ fn options(matches: &mut ArgMatches, seed: u64, check: bool) -> Options {
         greeting: matches.remove_one("greeting").unwrap_or_default(),
         timeout: matches.remove_one("timeout").unwrap_or(Duration::ZERO),
         metrics: matches.remove_one("metrics"),
+        compare: matches.get_flag("compare"),
     }
 }
 

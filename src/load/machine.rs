@@ -3,8 +3,8 @@
 //! A [schedule] says what begins when, a [share] which part of it is a thread's, a [pause] when a target that refuses is asked again, an
 //! [exchange] says what its connection does next, the [payload] says which bytes it sends, and the
 //! [record] counts what became of it. The driver calls these, and the report reads the record; the
-//! machine knows neither. Two parts wait for their options: a [search] finds the highest rate that
-//! keeps a goal, and [compare] says whether two measurements differ.
+//! machine knows neither. [compare] says whether two measurements differ. A part waits for its option:
+//! a [search] finds the highest rate that keeps a goal.
 
 pub mod compare;
 pub mod exchange;

@@ -1,11 +1,13 @@
 //! The load client's program: parse, run, report, exit code.
 
+mod files;
 mod interval;
 mod page;
 mod progress;
 mod stderr;
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
@@ -14,7 +16,7 @@ use console::Term;
 use super::Load;
 use super::cli::{self, Invocation};
 use super::report::condition::Count;
-use super::report::{Report, html};
+use super::report::{Report, Setup, html};
 use crate::program::escape::{escape, escape_json};
 use crate::server::metrics;
 use interval::Intervals;
@@ -35,6 +37,11 @@ const WRONG: u8 = 3;
 pub fn main() -> ExitCode {
     let invocation = cli::parse(std::env::args_os()).unwrap_or_else(|e| e.exit());
     let mut stderr = Stderr::new();
+    let run = if invocation.merge.is_empty() {
+        run
+    } else {
+        merge
+    };
     let code = run(&invocation, &mut stderr).unwrap_or_else(|e| {
         stderr.complain(&e.to_string());
         COULD_NOT_RUN
@@ -46,6 +53,9 @@ pub fn main() -> ExitCode {
 /// Returns the exit code.
 fn run(invocation: &Invocation, stderr: &mut Stderr) -> io::Result<u8> {
     let _ = crate::raise_descriptor_limit();
+    let (setup, plan) = (Setup::of(&invocation.options), &invocation.options.plan);
+    let targets = invocation.options.targets.len();
+    let baseline = baseline(invocation, &setup, plan.rate, targets)?;
     let mut load = Load::new(invocation.options.clone())?;
     // A file that cannot be written must fail before the run, not after it.
     let page = invocation.html.as_deref().map(Page::create).transpose()?;
@@ -73,6 +83,8 @@ fn run(invocation: &Invocation, stderr: &mut Stderr) -> io::Result<u8> {
         rate: invocation.options.plan.rate,
         is_cut_short: false,
         error: None,
+        setup,
+        baseline,
     };
     let intervals = invocation.interval;
     let mut intervals = intervals.map(|every| Intervals::new(every, invocation.json, &report));
@@ -101,6 +113,44 @@ fn run(invocation: &Invocation, stderr: &mut Stderr) -> io::Result<u8> {
         Ok(()) => {}
     }
     Ok(verdict(signal, invocation, &report, stderr))
+}
+
+/// The report of --baseline, if there is one.
+///
+/// # Errors
+/// One line: it cannot be read, or a run that is asked for this cannot be compared with it.
+fn baseline(
+    invocation: &Invocation,
+    setup: &Setup,
+    rate: Option<u64>,
+    targets: usize,
+) -> io::Result<Option<Box<Report>>> {
+    let Some(name) = &invocation.baseline else {
+        return Ok(None);
+    };
+    let baseline = files::read([&**name])?;
+    match baseline.cannot_compare(setup, rate, targets) {
+        Some(why) => Err(io::Error::other(format!(
+            "cannot compare with {}: {why}",
+            name.display()
+        ))),
+        None => Ok(Some(Box::new(baseline))),
+    }
+}
+
+/// Reports what earlier runs have measured together. Returns the exit code.
+fn merge(invocation: &Invocation, stderr: &mut Stderr) -> io::Result<u8> {
+    let page = invocation.html.as_deref().map(Page::create).transpose()?;
+    let mut report = files::read(invocation.merge.iter().map(PathBuf::as_path))?;
+    report.line.clone_from(&invocation.line);
+    report.baseline = baseline(invocation, &report.setup, report.rate, report.targets.len())?;
+    publish(invocation, &report, &[], page, stderr)?;
+    let code = verdict(None, invocation, &report, stderr);
+    let Some(cut_short) = report.cut_short() else {
+        return Ok(code);
+    };
+    stderr.complain(&cut_short);
+    Ok(WRONG)
 }
 
 /// Runs the load to its end, and shows how far it is.

@@ -1,13 +1,19 @@
 //! The report of a run: its figures, written as text, as a JSON object or as a page.
 
+mod beside;
 mod chart;
 pub mod condition;
+mod hdr;
 pub mod html;
 mod interval;
 mod json;
 mod latency;
 mod markdown;
+mod merge;
+mod parts;
 mod quantity;
+mod read;
+mod setup;
 mod targets;
 mod text;
 
@@ -17,6 +23,7 @@ use std::time::{Duration, SystemTime};
 pub(crate) use interval::Line;
 use latency::Latency;
 use quantity::Time;
+pub use setup::Setup;
 
 use super::machine::record::{Record, Tally};
 use super::machine::schedule::{LATE, Stage};
@@ -45,6 +52,10 @@ pub struct Report {
     pub is_cut_short: bool,
     /// The error that ended it, if one did.
     pub error: Option<String>,
+    /// What else it was asked for.
+    pub setup: Setup,
+    /// An earlier run, which it is compared with.
+    pub baseline: Option<Box<Report>>,
 }
 
 impl Report {

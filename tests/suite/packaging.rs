@@ -283,6 +283,13 @@ fn the_kubernetes_manifest_is_valid() {
         for kind in ["deployment", "service", "poddisruptionbudget"] {
             assert!(said.contains(&format!("passed for resource {kind}/hello-echo")));
         }
+        let mut validate = Command::new("kubernetes-validate");
+        validate.args(["--strict", &file("kubernetes-load.yaml")]);
+        let (said, _) = run(&mut validate);
+        assert!(
+            said.contains("passed for resource job/hello-load"),
+            "{said}"
+        );
     }
 }
 
@@ -295,6 +302,7 @@ fn the_programs_take_what_they_are_told() {
     for path in [
         "Containerfile",
         "kubernetes.yaml",
+        "kubernetes-load.yaml",
         "systemd/hello-echo.service",
     ] {
         let text = read(path);
@@ -307,7 +315,7 @@ fn the_programs_take_what_they_are_told() {
         let tags = |tag: &str| text.matches(tag).count();
         let of_version = format!("hello-echo:{}", env!("CARGO_PKG_VERSION"));
         assert_eq!(
-            tags("hello-echo:"),
+            tags("hello-echo:") - tags("hello-echo:8000"),
             tags(&of_version),
             "{path}: the version"
         );
@@ -316,7 +324,8 @@ fn the_programs_take_what_they_are_told() {
             let command = text[at..].lines().next().unwrap();
             let command: Vec<String> = serde_json::from_str(command).unwrap();
             let invocation = hello_echo::load::cli::parse(&command);
-            assert!(invocation.is_ok_and(|i| i.check), "{path}: {command:?}");
+            let is_used = invocation.is_ok_and(|i| i.check || i.json);
+            assert!(is_used, "{path}: {command:?}");
         }
     }
 }

@@ -61,6 +61,7 @@ pub fn load_options(address: &str, exchanges: u64, at_once: u64) -> Options {
         greeting: b"hello\n".to_vec(),
         metrics: None,
         timeout: PATIENCE,
+        compare: false,
     }
 }
 

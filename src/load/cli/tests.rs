@@ -72,6 +72,14 @@ fn wrong_usage_is_refused() {
         "--check -r 5",
         "--check --hold 5",
         "--source 127.0.0.1 unix:/a",
+        "--merge",
+        "--merge a -n 5",
+        "--merge a --check",
+        "127.0.0.1:1 --merge a",
+        "--check --baseline a",
+        "--check --compare 127.0.0.1:1 127.0.0.1:2",
+        "--compare 127.0.0.1:1",
+        "--fail-if p99>2*baseline",
     ] {
         assert!(parsed(line).is_none(), "{line}");
     }
@@ -86,6 +94,9 @@ fn wrong_usage_is_refused() {
         "-c 4 -r 10 --hold 5",
         "--source 127.0.0.1 unix:/a 127.0.0.1:1",
         "--max-read 1Mi",
+        "--merge a b - --json --html x --fail-if p99>1s",
+        "--merge a --baseline b --fail-if p99>2*baseline",
+        "--compare 127.0.0.1:1 127.0.0.1:2",
     ] {
         assert!(parsed(line).is_some(), "{line}");
     }

@@ -75,7 +75,10 @@ impl Clients {
         });
         let tallies = tallies.collect();
         let names = dialer.targets.iter().flat_map(Target::names);
-        let record = Record::new(names).map_err(io::Error::other)?;
+        let mut record = Record::new(names).map_err(io::Error::other)?;
+        if options.compare {
+            record.compare_targets();
+        }
         Ok(Self {
             slab: Slab::new(),
             counts: Counts::default(),

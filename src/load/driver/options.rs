@@ -30,4 +30,6 @@ pub struct Options {
     pub timeout: Duration,
     /// Where to serve metrics while the run lasts.
     pub metrics: Option<Address>,
+    /// Whether to keep what it takes to compare the targets.
+    pub compare: bool,
 }

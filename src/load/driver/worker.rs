@@ -199,7 +199,7 @@ impl Worker {
         let stood_still = clock.stood_still().saturating_sub(self.cut.stood_still);
         let record = &mut self.clients.record;
         record.stood_still = stood_still;
-        record.course.advance(point);
+        record.advance(point);
         if record.stages.last().is_none_or(|(last, _)| *last != stage) {
             record.stages.push((stage, point.at));
         }

@@ -24,6 +24,12 @@ impl Payloads {
         }
     }
 
+    /// The length of the shortest payload and of the longest.
+    #[must_use]
+    pub fn lengths(&self) -> (usize, usize) {
+        (self.shortest, self.longest)
+    }
+
     /// How many bytes connection `id` sends.
     #[must_use]
     pub fn length(&self, id: u64) -> usize {

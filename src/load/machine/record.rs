@@ -5,6 +5,7 @@ mod busy;
 mod course;
 mod interval;
 mod outcomes;
+mod windows;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,6 +16,8 @@ use hdrhistogram::Histogram;
 pub use busy::Busy;
 pub use course::{Course, Point};
 pub use outcomes::Outcomes;
+pub(crate) use windows::WINDOWS;
+pub use windows::Windows;
 
 use super::exchange::{Fault, Phase, Wrong};
 use super::schedule::Stage;
@@ -74,6 +77,8 @@ pub struct Record {
     pub by_target: Vec<Tally>,
     /// How the run went.
     pub course: Course,
+    /// The times of [`corrected`](Self::corrected), by when they ended.
+    pub windows: Windows,
 }
 
 /// The counts of one target.
@@ -85,6 +90,8 @@ pub struct Tally {
     pub outcomes: Outcomes,
     /// How long its right exchanges took, as [`Record::corrected`].
     pub total: Histogram<u64>,
+    /// The same, by when they ended. Only a run that compares its targets has them.
+    pub windows: Option<Windows>,
 }
 
 /// What the run lacks to open one more connection.
@@ -153,7 +160,21 @@ impl Record {
                 .map(Tally::new)
                 .collect::<Result<_, _>>()?,
             course: Course::default(),
+            windows: Windows::default(),
         })
+    }
+
+    /// From here on every target has [windows](Tally::windows) of its own.
+    pub(crate) fn compare_targets(&mut self) {
+        for tally in &mut self.by_target {
+            tally.windows = Some(Windows::default());
+        }
+    }
+
+    /// So much of the run is over.
+    pub(crate) fn advance(&mut self, point: Point) {
+        self.course.advance(point);
+        self.windows.advance(point.at);
     }
 
     /// A connection to the target was opened. Targets are counted in the order of
@@ -199,7 +220,13 @@ impl Record {
         record(&mut self.total, total);
         record(&mut self.corrected, corrected);
         record(&mut self.with_timed_out, corrected);
-        record(&mut self.by_target[target].total, corrected);
+        self.windows.record(corrected);
+        let tally = &mut self.by_target[target];
+        record(&mut tally.total, corrected);
+        if let Some(windows) = &mut tally.windows {
+            windows.advance(self.windows.now());
+            windows.record(corrected);
+        }
     }
 
     /// How long an exchange had waited when it timed out.
@@ -219,22 +246,16 @@ impl Record {
     }
 
     /// Adds what another client has measured, which began so much later than this one. Its targets
-    /// are found by their names. The sum of two peaks is taken as their peak, and the longer of two
-    /// waits as their wait.
+    /// are found by their names.
     pub fn add(&mut self, other: &Self, later: Duration) {
-        self.add_counts(other);
-        self.most_open += other.most_open;
-        for (shortage, waited) in &other.waited {
-            let longest = self.waited.entry(*shortage).or_default();
-            *longest = (*longest).max(*waited);
-        }
-        self.stood_still = self.stood_still.max(other.stood_still);
+        self.add_counts(other, later);
+        self.add_states(other, later);
         self.add_stages(other, later);
         self.course.add(&other.course, later);
     }
 
     /// Adds what is a sum, whether the other measured at the same time or later.
-    fn add_counts(&mut self, other: &Self) {
+    fn add_counts(&mut self, other: &Self, later: Duration) {
         self.describe_more(other);
         self.outcomes.add(&other.outcomes);
         self.churned += other.churned;
@@ -251,10 +272,11 @@ impl Record {
         for tally in &other.by_target {
             let same = |ours: &&mut Tally| ours.target == tally.target;
             match self.by_target.iter_mut().find(same) {
-                Some(ours) => ours.add(tally),
-                None => self.by_target.push(tally.clone()),
+                Some(ours) => ours.add(tally, later),
+                None => self.by_target.push(tally.moved(later)),
             }
         }
+        self.windows.add(&other.windows, later);
     }
 
     /// Takes over descriptions of the other's, as long as there are few of their fault.
@@ -267,6 +289,25 @@ impl Record {
                 self.described.push((*fault, text.clone()));
             }
         }
+    }
+
+    /// Of two clients that measured at the same time, the sum of two peaks is taken as their peak, and
+    /// the longer of two waits as their wait. Otherwise it is the other way round.
+    fn add_states(&mut self, other: &Self, later: Duration) {
+        // The clocks of two machines, or the milliseconds of a report, need not agree.
+        const TOLERANCE: Duration = Duration::from_millis(10);
+        let is_over = self.course.end_at() <= later + TOLERANCE;
+        let [sum, longer] = [|a: Duration, b: Duration| a + b, |a: Duration, b| a.max(b)];
+        let wait = if is_over { sum } else { longer };
+        for (shortage, waited) in &other.waited {
+            let ours = self.waited.entry(*shortage).or_default();
+            *ours = wait(*ours, *waited);
+        }
+        self.stood_still = wait(self.stood_still, other.stood_still);
+        self.most_open = match is_over {
+            true => self.most_open.max(other.most_open),
+            false => self.most_open + other.most_open,
+        };
     }
 
     /// Opening and exchanging begin with the first that begins them, the end with the last that ends.
@@ -301,12 +342,33 @@ impl Tally {
             target,
             outcomes: Outcomes::default(),
             total: Histogram::new(DIGITS).map_err(|e| e.to_string())?,
+            windows: None,
         })
     }
 
-    fn add(&mut self, other: &Self) {
+    fn add(&mut self, other: &Self, later: Duration) {
         self.outcomes.add(&other.outcomes);
         add(&mut self.total, &other.total);
+        self.windows = match (self.windows.take(), &other.windows) {
+            (Some(mut ours), Some(others)) => {
+                ours.add(others, later);
+                Some(ours)
+            }
+            _ => None, // half of the exchanges would be no sample of them
+        };
+    }
+
+    /// As the run sees it that began so much earlier.
+    fn moved(&self, later: Duration) -> Self {
+        let windows = self.windows.as_ref().map(|others| {
+            let mut windows = Windows::default();
+            windows.add(others, later);
+            windows
+        });
+        Self {
+            windows,
+            ..self.clone()
+        }
     }
 }
 

@@ -80,6 +80,9 @@ pub enum Stage {
 }
 
 impl Stage {
+    /// All of them, in order.
+    pub(crate) const ALL: [Self; 4] = [Self::Ramp, Self::Churn, Self::Finish, Self::Over];
+
     /// Its name in reports.
     #[must_use]
     pub fn name(self) -> &'static str {

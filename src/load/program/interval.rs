@@ -36,7 +36,10 @@ impl Intervals {
             every,
             json,
             whole: report.record.clone(),
-            report: report.clone(),
+            report: Report {
+                baseline: None, // it is for the whole run
+                ..report.clone()
+            },
             began: Duration::ZERO,
             ends: every,
             stdout: Stream::new(io::stdout()),

@@ -8,13 +8,22 @@ use super::quantity::Time;
 use crate::load::machine::record::Record;
 use crate::program::values::{decimal, duration};
 
-/// A condition under which a run fails, such as `p99>50ms`, `echo.p50>=1ms` or `rate<10k`.
+/// A condition under which a run fails, such as `p99>50ms`, `echo.p50>=1ms`, `rate<10k` or
+/// `p99>1.1*baseline`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Condition {
     text: String,
     measure: Measure,
     relation: Relation,
-    bound: f64,
+    bound: Bound,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Bound {
+    /// In nanoseconds, if it is a time.
+    Value(f64),
+    /// So many times what the baseline has.
+    OfBaseline(f64),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -101,13 +110,24 @@ impl FromStr for Condition {
         Ok(Self {
             text: text.to_owned(),
             relation,
-            bound: match measure {
-                Measure::Time(..) => nanoseconds(bound)?,
-                Measure::Rate | Measure::Count(_) => decimal(bound)?,
+            bound: match (factor(bound), &measure) {
+                (Some(factor), _) => Bound::OfBaseline(factor?),
+                (None, Measure::Time(..)) => Bound::Value(nanoseconds(bound)?),
+                (None, Measure::Rate | Measure::Count(_)) => Bound::Value(decimal(bound)?),
             },
             measure,
         })
     }
+}
+
+/// `None`: it is not about the baseline.
+fn factor(bound: &str) -> Option<Result<f64, String>> {
+    let factor = bound.strip_suffix("baseline")?.trim_end();
+    Some(match factor.strip_suffix('*') {
+        Some(factor) => decimal(factor.trim_end()),
+        None if factor.is_empty() => Ok(1.0),
+        None => Err("no * before baseline".to_owned()),
+    })
 }
 
 impl FromStr for Measure {
@@ -160,32 +180,55 @@ impl Condition {
         self.measure == Measure::Count(count)
     }
 
-    /// One line if the condition holds. A time without any measurement fails every condition.
+    /// Whether the condition is about the baseline, too.
+    #[must_use]
+    pub fn needs_baseline(&self) -> bool {
+        matches!(self.bound, Bound::OfBaseline(_))
+    }
+
+    /// One line if the condition holds. A time without any measurement fails every condition, and so
+    /// does a baseline that there is not.
     #[must_use]
     pub fn complaint(&self, report: &Report) -> Option<String> {
-        let (value, shown) = match &self.measure {
-            Measure::Time(key, figure) => {
-                let rows = report.latencies();
-                let row = rows
-                    .iter()
-                    .find(|row| row.key == key && !row.histogram.is_empty());
-                let Some(row) = row else {
-                    return Some(format!("{}: nothing was measured", self.text));
+        let text = &self.text;
+        let Some((value, shown)) = self.measure.of(report) else {
+            return Some(format!("{text}: nothing was measured"));
+        };
+        let (bound, before) = match self.bound {
+            Bound::Value(bound) => (bound, String::new()),
+            Bound::OfBaseline(factor) => {
+                let before = report.baseline.as_ref();
+                let Some((before, shown)) = before.and_then(|before| self.measure.of(before))
+                else {
+                    return Some(format!("{text}: the baseline has nothing of it"));
                 };
+                (factor * before, format!(" and was {shown}"))
+            }
+        };
+        let Relation { is_above, or_equal } = self.relation;
+        let is_beyond = match is_above {
+            true => value > bound,
+            false => value < bound,
+        };
+        let is_so = is_beyond || or_equal && value == bound;
+        is_so.then(|| format!("{text}: it is {shown}{before}"))
+    }
+}
+
+impl Measure {
+    /// Its value, and how people read it. `None`: nothing was measured.
+    fn of(&self, report: &Report) -> Option<(f64, String)> {
+        Some(match self {
+            Self::Time(key, figure) => {
+                let rows = report.latencies();
+                let mut rows = rows.iter();
+                let row = rows.find(|row| row.key == key && !row.histogram.is_empty())?;
                 let ns = figure.of(row.histogram);
                 (ns as f64, Time(ns).to_string())
             }
-            Measure::Rate => number_and_text(report.throughput()),
-            Measure::Count(count) => number_and_text(count.of(&report.record)),
-        };
-        let Relation { is_above, or_equal } = self.relation;
-        let is_beyond = if is_above {
-            value > self.bound
-        } else {
-            value < self.bound
-        };
-        let is_so = is_beyond || or_equal && value == self.bound;
-        is_so.then(|| format!("{}: it is {shown}", self.text))
+            Self::Rate => number_and_text(report.throughput()),
+            Self::Count(count) => number_and_text(count.of(&report.record)),
+        })
     }
 }
 
@@ -199,6 +242,7 @@ mod tests {
 
     use super::*;
     use crate::load::machine::exchange::{Fault, Phase, Wrong};
+    use crate::load::report::Setup;
 
     fn report(record: &Record, elapsed: Duration) -> Report {
         Report {
@@ -211,6 +255,8 @@ mod tests {
             rate: None,
             is_cut_short: false,
             error: None,
+            setup: Setup::default(),
+            baseline: None,
         }
     }
 
@@ -227,6 +273,42 @@ mod tests {
         keys.sort_unstable();
         rows.sort_unstable();
         assert_eq!(keys, rows);
+    }
+
+    /// 1 s of 50 ms each, after 1 s of 40 ms each and twice as many.
+    #[test]
+    fn conditions_about_the_baseline() {
+        let run = |count: u64, ms| {
+            let mut record = Record::new(["127.0.0.1:8000".to_owned()]).unwrap();
+            record.outcomes.right = count;
+            for _ in 0..count {
+                record.whole(0, Duration::ZERO, Duration::from_millis(ms));
+            }
+            report(&record, Duration::from_secs(1))
+        };
+        let mut slower = run(100, 50);
+        let check = |report: &Report, condition: &str, complaint: Option<&str>| {
+            let condition: Condition = condition.parse().unwrap();
+            assert!(condition.needs_baseline());
+            let found = condition.complaint(report);
+            let expected = complaint.map(|complaint| format!("{}: {complaint}", condition.text));
+            assert_eq!(found, expected);
+        };
+        check(
+            &slower,
+            "p99>baseline",
+            Some("the baseline has nothing of it"),
+        );
+        slower.baseline = Some(Box::new(run(200, 40)));
+        let times = Some("it is 50.0 ms and was 40.0 ms");
+        check(&slower, "total.p99>1.1*baseline", times);
+        check(&slower, "p50 > 1.2 * baseline", times);
+        check(&slower, "p50>1.3*baseline", None);
+        check(&slower, "p50<=1.3*baseline", times);
+        check(&slower, "max>baseline", times);
+        check(&slower, "rate<0.9*baseline", Some("it is 100 and was 200"));
+        check(&slower, "wrong>baseline", None);
+        check(&slower, "echo.p50>9*baseline", Some("nothing was measured"));
     }
 
     #[test]
@@ -288,6 +370,10 @@ mod tests {
         check("right>=10001", false);
         check("right<20k", true);
         for wrong in [
+            "p99>2baseline",
+            "p99>-1*baseline",
+            "p99>*baseline",
+            "p99>baseline*2",
             "",
             "p99",
             "p101>1ms",

@@ -1,6 +1,7 @@
 //! The report as one page. It loads no script, font or picture, so it opens without a network and
 //! in years to come.
 
+mod beside;
 mod course;
 mod latencies;
 
@@ -34,6 +35,8 @@ pub fn page(report: &Report) -> String {
     facts(&mut page, report);
     wrongs(&mut page, report);
     targets(&mut page, report);
+    beside::targets(&mut page, report);
+    beside::baseline(&mut page, report);
     if !rows.is_empty() {
         latency_table(&mut page, report, &rows);
         page.push_str(&latencies::percentiles(&rows));

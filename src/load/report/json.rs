@@ -6,9 +6,9 @@ use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
 
 use super::latency::{FIGURES, Figure, Latency};
-use super::{Report, VERSION};
+use super::{Report, VERSION, beside, parts};
 use crate::load::machine::exchange::Fault;
-use crate::load::machine::record::{Busy, Tally};
+use crate::load::machine::record::Tally;
 
 impl Report {
     /// The report as one JSON object. A field's name tells its unit.
@@ -26,7 +26,7 @@ impl Report {
             "version": VERSION,
             "program": env!("CARGO_PKG_VERSION"),
             "command": self.line,
-            "began": humantime::format_rfc3339_seconds(self.began).to_string(),
+            "began": humantime::format_rfc3339_millis(self.began).to_string(),
             "targets": self.targets,
             "seed": self.seed,
             "opened": record.outcomes.opened,
@@ -49,28 +49,47 @@ impl Report {
             "latest_begin_us": micros(record.latest.as_nanos() as u64),
             "waited_s": waited,
             "stood_still_s": record.stood_still.as_secs_f64(),
-            "threads": record.threads.iter().map(thread).collect::<Vec<_>>(),
+            "threads": parts::threads(record),
             "cut_short": self.is_cut_short,
             "error": self.error,
+            "options": self.setup.json(),
             "latency_us": latency,
-            "by_target": self.tallies().map(tally).collect::<Vec<_>>(),
+            "histograms": parts::histograms(record),
+            "stages": parts::stages(record),
+            "course": parts::course(&record.course),
+            "windows": parts::windows(&record.windows),
+            "by_target": self.by_target(),
+            "baseline": self.baseline.as_ref().map(|baseline| json!({
+                "command": baseline.line,
+                "began": humantime::format_rfc3339_millis(baseline.began).to_string(),
+                "compared": beside::json(&self.beside_baseline()),
+            })),
         })
+    }
+
+    fn by_target(&self) -> Value {
+        let mut targets: Vec<Value> = self.tallies().map(tally).collect();
+        for (target, compared) in targets.iter_mut().skip(1).zip(self.beside_first()) {
+            target["compared"] = beside::json(&compared);
+        }
+        targets.into()
     }
 }
 
 fn tally(tally: &Tally) -> Value {
-    json!({
+    let mut json = json!({
         "target": tally.target,
         "opened": tally.outcomes.opened,
         "right": tally.outcomes.right,
         "wrong": by_kind(&tally.outcomes.wrong),
         "given_up": tally.outcomes.given_up,
         "latency_us": { "total": figures(&tally.total) },
-    })
-}
-
-fn thread(busy: &Busy) -> Value {
-    json!({ "core": busy.core(), "awake": busy.wakefulness() })
+        "histogram": parts::histogram(&tally.total),
+    });
+    if let Some(windows) = &tally.windows {
+        json["windows"] = parts::windows(windows);
+    }
+    json
 }
 
 fn by_kind(wrong: &BTreeMap<Fault, u64>) -> Value {

@@ -13,6 +13,8 @@ fn report(record: &Record) -> Report {
         rate: Some(5),
         is_cut_short: false,
         error: None,
+        setup: Setup::default(),
+        baseline: None,
     }
 }
 

@@ -39,6 +39,7 @@ impl Report {
         let mut text = String::new();
         self.summary(&mut text)?;
         self.targets_table(&mut text)?;
+        self.baseline(&mut text)?;
         self.table(&mut text, &rows)?;
         let shown = rows.iter().find(|row| row.key == "total");
         if let Some(row) = shown.or(rows.iter().find(|row| row.key == "held_echo")) {
@@ -105,12 +106,31 @@ impl Report {
         };
         writeln!(text)?;
         let headings = HEADINGS.map(str::to_owned);
+        let mut compared = [vec![], vec![]].into_iter().chain(self.beside_first());
         for [target, opened, right, p50, p99, wrong] in std::iter::once(headings).chain(rows) {
             let target = escape(&target);
             writeln!(
                 text,
                 "{target:<width$} {opened:>9} {right:>9} {p50:>9} {p99:>9}  {wrong}"
             )?;
+            for compared in compared.next().into_iter().flatten() {
+                writeln!(text, "  {}", compared.sentence("the first"))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn baseline(&self, text: &mut String) -> fmt::Result {
+        let Some(baseline) = &self.baseline else {
+            return Ok(());
+        };
+        let began = humantime::format_rfc3339_seconds(baseline.began);
+        writeln!(
+            text,
+            "\nbeside the baseline of {began}, with 95 % intervals"
+        )?;
+        for compared in self.beside_baseline() {
+            writeln!(text, "  {}", compared.sentence("the baseline"))?;
         }
         Ok(())
     }

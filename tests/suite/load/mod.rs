@@ -1,10 +1,12 @@
 //! The load client as it is shipped: against servers that are wrong on purpose, against the real
 //! one, and in a terminal. What it says of a run is compared with what the server saw.
 
+mod compare;
 mod figures;
 mod interrupted;
 mod interval;
 mod markdown;
+mod merge;
 mod metrics;
 mod own_troubles;
 mod reports;

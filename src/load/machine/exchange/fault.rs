@@ -56,6 +56,12 @@ impl fmt::Display for Fault {
 }
 
 impl Fault {
+    /// The fault with this name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        let mut all = Self::all().into_iter();
+        all.find(|fault| fault.to_string() == name)
+    }
+
     /// All of them.
     pub(crate) fn all() -> Vec<Self> {
         let phased = |fault: fn(Phase) -> Self| Phase::ALL.map(fault);

@@ -41,6 +41,28 @@ impl Default for Course {
 }
 
 impl Course {
+    /// The course with these points. `None`: they are not in order, or too many.
+    pub(crate) fn new(interval: Duration, points: Vec<Point>) -> Option<Self> {
+        let is_in_order = |pair: &[Point]| {
+            let [a, b] = pair else { return false };
+            a.at <= b.at && a.right <= b.right && a.wrong <= b.wrong
+        };
+        let is_good = interval >= Self::default().interval
+            && (1..=POINTS + 1).contains(&points.len())
+            && points[0].at.is_zero()
+            && points.windows(2).all(is_in_order);
+        is_good.then_some(Self {
+            interval,
+            points,
+            ..Self::default()
+        })
+    }
+
+    /// How long it is from one point to the next.
+    pub(crate) fn interval(&self) -> Duration {
+        self.interval
+    }
+
     /// Adds the point if the interval since the last one is over.
     pub(crate) fn advance(&mut self, now: Point) {
         if now.at >= self.last().at + self.interval {
@@ -129,6 +151,11 @@ impl Course {
             wrong,
             open,
         });
+    }
+
+    /// When the last point was.
+    pub(super) fn end_at(&self) -> Duration {
+        self.last().at
     }
 
     fn last(&self) -> &Point {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Course, Outcomes, Record, Tally};
+use super::{Course, Outcomes, Record, Tally, Windows};
 use crate::load::machine::schedule::Stage;
 
 impl Record {
@@ -26,7 +26,7 @@ impl Record {
     pub fn follow(&mut self, next: &Self, later: Duration) {
         let (right, wrong) = (self.outcomes.right, self.outcomes.wrongs());
         self.course.follow(&next.course, later, right, wrong);
-        self.add_counts(next);
+        self.add_counts(next, later);
         self.most_open = self.most_open.max(next.most_open);
         self.stood_still += next.stood_still;
         for (shortage, waited) in &next.waited {
@@ -70,6 +70,7 @@ impl Record {
             by_target,
             threads,
             course,
+            windows,
         } = self;
         *outcomes = Outcomes::default();
         described.clear();
@@ -90,6 +91,7 @@ impl Record {
         by_target.iter_mut().for_each(Tally::clear);
         threads.clear();
         *course = Course::default();
+        *windows = Windows::default();
     }
 }
 
@@ -97,5 +99,6 @@ impl Tally {
     fn clear(&mut self) {
         self.outcomes = Outcomes::default();
         self.total.reset();
+        self.windows = self.windows.take().map(|_| Windows::default());
     }
 }

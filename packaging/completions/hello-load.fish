@@ -13,7 +13,7 @@ complete -c hello-load -l timeout -d 'How long an exchange may take; 0 for ever'
 complete -c hello-load -l html -d 'The report as a page with charts' -r -F
 complete -c hello-load -l merge -d 'Do not run: make one report of those that --json wrote to these files, as if one tool had run; - is stdin' -r -F
 complete -c hello-load -l baseline -d 'Compare with the run whose report --json wrote to this file' -r -F
-complete -c hello-load -l interval -d 'A line about each interval while the run lasts, at least 100ms; with --json an object a line, the last interval last' -r
+complete -c hello-load -l interval -d 'A line about each interval while the run lasts, at least 100ms; with --json an object a line, that of the whole run last' -r
 complete -c hello-load -l metrics -d 'Serve metrics for Prometheus while the run lasts, HOST:PORT or unix:PATH' -r
 complete -c hello-load -l seed -d 'Makes the payloads the same as in another run' -r
 complete -c hello-load -l fail-if -d 'Exit with 3 if this is so, as in p99>50ms, echo.p50>=1ms, rate<10k, missed>5, p99>1.1*baseline; repeatable' -r

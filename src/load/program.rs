@@ -202,9 +202,7 @@ fn say(
 ) -> io::Result<()> {
     let mut stdout = io::stdout();
     stdout.write_all(lines)?;
-    if invocation.json && invocation.interval.is_some() {
-        // The lines add up to the report: with it, whoever adds them would count everything twice.
-    } else if invocation.json {
+    if invocation.json {
         let json = report.json().to_string();
         writeln!(stdout, "{}", escape_json(&json))?;
     } else if invocation.markdown {

@@ -33,11 +33,19 @@ pub fn output_within(patience: Duration, command: &mut Command) -> Output {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let mut child = command
+    let child = command
         .spawn()
         .unwrap_or_else(|e| panic!("{command:?}: {e}"));
-    end_within(patience, &mut child);
-    child.wait_with_output().unwrap()
+    let pid = child.id();
+    let (sender, receiver) = mpsc::channel();
+    // It is read meanwhile, because a pipe has little room.
+    std::thread::spawn(move || sender.send(child.wait_with_output()));
+    let output = receiver.recv_timeout(patience).unwrap_or_else(|_| {
+        kill_group(pid);
+        signal(&pid.to_string(), "KILL");
+        panic!("it does not end");
+    });
+    output.unwrap()
 }
 
 /// How the child ended. If it does not end by itself, this fails, and the child is killed.

@@ -8,7 +8,7 @@ use super::setting;
 use crate::program::values::{self, Utf8};
 use crate::server::address::Address;
 
-/// An interval takes a millisecond of the run's thread, so it must not be much shorter.
+/// Each interval takes some of the run's time, so it must not be much shorter.
 const SHORTEST: Duration = Duration::from_millis(100);
 
 pub(super) fn interval() -> Arg {
@@ -16,7 +16,7 @@ pub(super) fn interval() -> Arg {
         "interval",
         "DURATION",
         "A line about each interval while the run lasts, at least 100ms;\n\
-         with --json an object a line, the last interval last",
+         with --json an object a line, that of the whole run last",
     )
     .conflicts_with("check")
     .value_parser(Utf8(interval_of))

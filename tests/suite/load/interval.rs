@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::*;
 
-/// The lines of a run, each a report of its own. Every connection is accounted for in each.
+/// The lines about the intervals of a run, each a report of its own. Every connection is accounted for
+/// in each, and the last line, which is about the whole run, is their sum.
 fn lines(stdout: &[u8]) -> Vec<Value> {
     let lines = stdout.split_inclusive(|byte| *byte == b'\n');
     let line = |line: &[u8]| -> Value {
@@ -15,7 +16,20 @@ fn lines(stdout: &[u8]) -> Vec<Value> {
         assert_eq!(number(&report, "opened"), over, "{report}");
         report
     };
-    lines.map(line).collect()
+    let mut lines: Vec<Value> = lines.map(line).collect();
+    let whole = lines.pop().unwrap();
+    assert!(whole.get("open").is_none(), "{whole}");
+    for name in [
+        "opened",
+        "right",
+        "given_up",
+        "held",
+        "bytes_sent",
+        "bytes_received",
+    ] {
+        assert_eq!(sum(&lines, name), number(&whole, name), "{name}");
+    }
+    lines
 }
 
 fn sum(lines: &[Value], name: &str) -> u64 {

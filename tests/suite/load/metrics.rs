@@ -137,7 +137,9 @@ fn counters_go_on_through_intervals() {
         let line: Value = serde_json::from_slice(line).unwrap();
         number(&line, "right")
     });
-    let counts: Vec<u64> = counts.collect();
+    let mut counts: Vec<u64> = counts.collect();
+    let whole = counts.pop();
+    assert_eq!(whole, Some(counts.iter().sum::<u64>()));
     assert!(counts.len() >= 4, "{counts:?}");
     assert!(
         counts.iter().sum::<u64>() as f64 >= last,

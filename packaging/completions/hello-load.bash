@@ -23,7 +23,7 @@ _hello__load() {
 
     case "${cmd}" in
         hello__load)
-            opts="-n -d -c -r -h -V --check --exchanges --duration --concurrency --rate --hold --ramp --threads --payload --max-read --source --greeting --timeout --json --html --markdown --merge --baseline --compare --interval --metrics --seed --fail-if --help --version"
+            opts="-n -d -c -r -h -V --check --exchanges --duration --concurrency --rate --hold --ramp --find-rate --threads --payload --max-read --source --greeting --timeout --json --html --markdown --merge --baseline --compare --interval --metrics --seed --fail-if --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -66,6 +66,10 @@ _hello__load() {
                     return 0
                     ;;
                 --ramp)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --find-rate)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

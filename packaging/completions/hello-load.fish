@@ -4,6 +4,7 @@ complete -c hello-load -s c -l concurrency -d 'Exchanges under way at once' -r
 complete -c hello-load -s r -l rate -d 'Open loop: so many exchanges are begun a second, and their time counts from when they were meant to begin' -r
 complete -c hello-load -l hold -d 'First open so many connections, greeted and silent; in the end finish each with an exchange' -r
 complete -c hello-load -l ramp -d 'How many of the held to open a second' -r
+complete -c hello-load -l find-rate -d 'Find the highest rate that keeps this, as in p99<5ms, echo.p50<1ms, wrong<=0; within -d, by default 60s' -r
 complete -c hello-load -l threads -d 'Among how many threads -n, -c, -r, --hold and --ramp are shared' -r
 complete -c hello-load -l payload -d 'What to send, or MIN-MAX for lengths in between' -r
 complete -c hello-load -l max-read -d 'What the servers read at most: an echo has no more, and at least what one segment carries' -r

@@ -1,5 +1,7 @@
 //! The load client's command line: the [`Options`] of the run, and where its report goes.
 
+mod find_rate;
+
 use std::ffi::OsString;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
@@ -9,7 +11,7 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use super::report::condition::Condition;
+use super::report::condition::{Condition, Goal};
 use super::{Options, Payloads, Plan, Source};
 use crate::program::usage;
 use crate::program::values::{self, Utf8, count, count_in, unescape};
@@ -27,6 +29,8 @@ pub struct Invocation {
     pub line: String,
     /// The seed of the payloads.
     pub seed: u64,
+    /// Find the highest rate that keeps this goal.
+    pub find_rate: Option<Goal>,
     /// One exchange with each target, and no output if all are right.
     pub check: bool,
     /// Write the report as a JSON object in place of text.
@@ -68,10 +72,11 @@ pub fn parse(
     if let Some(why) = ignored(has_concurrency, has_duration, &options) {
         return Err(command().error(ErrorKind::ArgumentConflict, why));
     }
-    Ok(Invocation {
+    let invocation = Invocation {
         options,
         line: quoted(line.get(1..).unwrap_or_default()),
         seed,
+        find_rate: matches.remove_one("find-rate"),
         check,
         json: matches.get_flag("json"),
         html: matches.remove_one("html"),
@@ -80,7 +85,11 @@ pub fn parse(
         merge: several(&mut matches, "merge"),
         baseline: matches.remove_one("baseline"),
         fail_if: several(&mut matches, "fail-if"),
-    })
+    };
+    match find_rate::refusal(&invocation, has_duration) {
+        Some(why) => Err(command().error(ErrorKind::ArgumentConflict, why)),
+        None => Ok(invocation),
+    }
 }
 
 /// All values of an option.
@@ -140,8 +149,8 @@ pub fn command() -> Command {
              Without -n and -d there are 10000 exchanges; with --hold alone none beside the held.\n\
              The report is on stdout, progress on stderr and only on a terminal.\n\
              Exit status: 0 right, 1 could not run, 2 wrong usage, 3 something was wrong or missed,\n\
-             or nothing was right; 130 or 143 if SIGINT or SIGTERM cut it short, which is not so\n\
-             for the first signal to a run with -d 0.",
+             or nothing was right or found; 130 or 143 if SIGINT or SIGTERM cut it short, which is\n\
+             not so for the first signal to a run with -d 0.",
         )
         .arg(
             Arg::new("target")
@@ -204,6 +213,7 @@ pub fn command() -> Command {
                 .requires("hold")
                 .value_parser(Utf8(at_least_one)),
         )
+        .arg(find_rate::arg())
         .arg(
             setting(
                 "threads",
@@ -348,6 +358,7 @@ fn check_of(targets: u64) -> Plan {
         duration: None,
         concurrency: targets,
         rate: None,
+        grace: None,
     }
 }
 
@@ -368,6 +379,7 @@ fn plan(matches: &mut ArgMatches) -> Plan {
         duration: duration.filter(|duration: &Duration| !duration.is_zero()),
         concurrency: matches.remove_one("concurrency").unwrap_or(64),
         rate,
+        grace: None,
     }
 }
 

@@ -265,7 +265,8 @@ impl Load {
         self.worker.advance(now);
     }
 
-    fn cut_short(&mut self) {
+    /// Ends the run in the next turn, as a signal does.
+    pub fn cut_short(&mut self) {
         let now = self.worker.now();
         self.team.tell(Order::CutShort(now));
         self.worker.schedule.cut_short(now);

@@ -1,6 +1,8 @@
 //! The load client's program: parse, run, report, exit code.
 
 mod files;
+mod find;
+mod interrupts;
 mod interval;
 mod page;
 mod progress;
@@ -13,12 +15,13 @@ use std::time::{Duration, SystemTime};
 
 use console::Term;
 
-use super::Load;
 use super::cli::{self, Invocation};
 use super::report::condition::Count;
-use super::report::{Report, Setup, html};
+use super::report::{Report, Searched, Setup, html};
+use super::{Load, Record};
 use crate::program::escape::{escape, escape_json};
 use crate::server::metrics;
+use interrupts::Interrupts;
 use interval::Intervals;
 use page::Page;
 use progress::Progress;
@@ -50,26 +53,41 @@ pub fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
+/// What a run has measured, and how it ended.
+struct Run {
+    record: Record,
+    elapsed: Duration,
+    rate: Option<u64>,
+    is_cut_short: bool,
+    /// The signal that cut it short.
+    signal: Option<i32>,
+    ended: io::Result<()>,
+    search: Option<Searched>,
+    /// What stdout has to be given yet of `--interval`.
+    lines: Vec<u8>,
+    /// What catches the signals. It lives until the report is written, so that the next signal ends
+    /// the process.
+    _caught: Caught,
+}
+
+#[allow(dead_code, reason = "kept alive, not looked at")]
+enum Caught {
+    Run(super::Caught),
+    Search(Interrupts),
+}
+
 /// Returns the exit code.
 fn run(invocation: &Invocation, stderr: &mut Stderr) -> io::Result<u8> {
     let _ = crate::raise_descriptor_limit();
     let (setup, plan) = (Setup::of(&invocation.options), &invocation.options.plan);
     let targets = invocation.options.targets.len();
     let baseline = baseline(invocation, &setup, plan.rate, targets)?;
-    let mut load = Load::new(invocation.options.clone())?;
     // A file that cannot be written must fail before the run, not after it.
     let page = invocation.html.as_deref().map(Page::create).transpose()?;
-    if load.may_lack_room() {
-        stderr.show(&format!("{}\n", load.room()));
-    }
-    if let Some(address) = load.metrics_addr() {
-        stderr.show(&format!("{}\n", escape(&metrics::place(&address))));
-    }
-    load.catch_signals()?;
     #[allow(clippy::disallowed_methods, reason = "for the report's date")]
     let began = SystemTime::now();
     let mut report = Report {
-        record: load.record().clone(),
+        record: Record::new([]).map_err(io::Error::other)?,
         elapsed: Duration::ZERO,
         began,
         line: invocation.line.clone(),
@@ -80,39 +98,65 @@ fn run(invocation: &Invocation, stderr: &mut Stderr) -> io::Result<u8> {
             .map(ToString::to_string)
             .collect(),
         seed: invocation.seed,
-        rate: invocation.options.plan.rate,
+        rate: plan.rate,
         is_cut_short: false,
         error: None,
         setup,
         baseline,
+        search: None,
     };
-    let intervals = invocation.interval;
-    let mut intervals = intervals.map(|every| Intervals::new(every, invocation.json, &report));
-    let ended = match &mut intervals {
-        Some(intervals) => intervals.follow(&mut load),
-        None => follow(&mut load, invocation, stderr),
+    let run = match &invocation.find_rate {
+        Some(goal) => find::find(invocation, goal, stderr)?,
+        None => measure(invocation, &report, stderr)?,
     };
-    report.elapsed = load.elapsed();
-    report.is_cut_short = load.is_cut_short();
-    report.error = ended.as_ref().err().map(ToString::to_string);
-    let signal = load.signal();
-    let (lines, _caught);
-    (report.record, lines, _caught) = match intervals {
-        Some(intervals) => intervals.finish(load, &report),
-        None => {
-            let (record, caught) = load.finish();
-            (record, vec![], caught)
-        }
-    };
-    if report.record.outcomes.opened > 0 || ended.is_ok() {
-        publish(invocation, &report, &lines, page, stderr)?;
+    (report.record, report.elapsed, report.rate) = (run.record, run.elapsed, run.rate);
+    report.is_cut_short = run.is_cut_short;
+    report.error = run.ended.as_ref().err().map(ToString::to_string);
+    report.search = run.search;
+    if report.record.outcomes.opened > 0 || run.ended.is_ok() {
+        publish(invocation, &report, &run.lines, page, stderr)?;
     }
-    match ended {
+    match run.ended {
         Err(e) if report.record.outcomes.wrongs() == 0 => return Err(e),
         Err(e) => stderr.complain(&e.to_string()),
         Ok(()) => {}
     }
-    Ok(verdict(signal, invocation, &report, stderr))
+    Ok(verdict(run.signal, invocation, &report, stderr))
+}
+
+/// One run, as the options say. `report` is its report before it begins.
+fn measure(invocation: &Invocation, report: &Report, stderr: &mut Stderr) -> io::Result<Run> {
+    let mut load = Load::new(invocation.options.clone())?;
+    if load.may_lack_room() {
+        stderr.show(&format!("{}\n", load.room()));
+    }
+    if let Some(address) = load.metrics_addr() {
+        stderr.show(&format!("{}\n", escape(&metrics::place(&address))));
+    }
+    load.catch_signals()?;
+    let intervals = invocation.interval;
+    let mut intervals =
+        intervals.map(|every| Intervals::new(every, invocation.json, report, load.record()));
+    let ended = match &mut intervals {
+        Some(intervals) => intervals.follow(&mut load),
+        None => follow(&mut load, invocation, stderr),
+    };
+    let (elapsed, signal, is_cut_short) = (load.elapsed(), load.signal(), load.is_cut_short());
+    let error = ended.as_ref().err().map(ToString::to_string);
+    let lines = intervals.map(|intervals| intervals.finish(&mut load, is_cut_short, error));
+    let (record, caught) = load.finish();
+    let (record, lines) = lines.unwrap_or((record, vec![]));
+    Ok(Run {
+        record,
+        elapsed,
+        rate: invocation.options.plan.rate,
+        is_cut_short,
+        signal,
+        ended,
+        search: None,
+        lines,
+        _caught: Caught::Run(caught),
+    })
 }
 
 /// The report of --baseline, if there is one.
@@ -220,31 +264,43 @@ fn say(
     stdout.flush()
 }
 
-/// The exit code of a run that could run. stderr says why it is not 0, unless the report does.
+/// The exit code of a run that could run. stderr says why it is not 0, unless the report does. A
+/// search goes beyond what the servers can do, so what was wrong or missed then is no failure.
 fn verdict(
     signal: Option<i32>,
     invocation: &Invocation,
     report: &Report,
     stderr: &mut Stderr,
 ) -> u8 {
+    let record = &report.record;
     let conditions = &invocation.fail_if;
     let mut complaints: Vec<String> = conditions
         .iter()
         .filter_map(|c| c.complaint(report))
         .collect();
     let is_tolerated = conditions.iter().any(|c| c.is_about(Count::Missed));
-    if report.record.missed > 0 && !is_tolerated {
-        complaints.push(format!("{} exchanges were missed", report.record.missed));
+    if record.missed > 0 && !is_tolerated && report.search.is_none() {
+        complaints.push(format!("{} exchanges were missed", record.missed));
     }
     if let Some(signal) = signal {
         complaints.push("cut short by a signal".to_owned());
         complaints.iter().for_each(|why| stderr.complain(why));
         return u8::try_from(128 + signal).unwrap_or(WRONG);
     }
-    if report.record.outcomes.right == 0 && report.record.outcomes.wrongs() == 0 {
+    let is_wrong = match &report.search {
+        Some(search) => {
+            complaints.extend(search.complaint());
+            false
+        }
+        None => record.outcomes.wrongs() > 0,
+    };
+    if record.outcomes.right == 0 && record.outcomes.wrongs() == 0 {
         complaints.push("nothing was exchanged".to_owned());
     }
     complaints.iter().for_each(|why| stderr.complain(why));
-    let is_right = report.record.outcomes.wrongs() == 0 && complaints.is_empty();
-    if is_right { RIGHT } else { WRONG }
+    if is_wrong || !complaints.is_empty() {
+        WRONG
+    } else {
+        RIGHT
+    }
 }

@@ -13,6 +13,7 @@ mod merge;
 mod parts;
 mod quantity;
 mod read;
+mod search;
 mod setup;
 mod targets;
 mod text;
@@ -24,6 +25,8 @@ pub(crate) use interval::Line;
 use latency::Latency;
 use quantity::Time;
 pub use setup::Setup;
+
+pub use search::{Searched, Tried};
 
 use super::machine::record::{Record, Tally};
 use super::machine::schedule::{LATE, Stage};
@@ -56,6 +59,9 @@ pub struct Report {
     pub setup: Setup,
     /// An earlier run, which it is compared with.
     pub baseline: Option<Box<Report>>,
+    /// What a search for the highest rate has found. The record has the counts of all its windows, and
+    /// the times of those that held at the rate found.
+    pub search: Option<Searched>,
 }
 
 impl Report {
@@ -142,6 +148,13 @@ impl Report {
     pub(crate) fn about_latencies(&self) -> String {
         let (right, wrong) = (self.record.outcomes.right, self.record.outcomes.wrongs());
         let all = (right + wrong).max(1) as f64;
+        if let Some(found) = self.found() {
+            let times = self.record.corrected.len();
+            return format!(
+                "times of {times} right exchanges at {} a second",
+                found.rate
+            );
+        }
         let mut about = format!("times of the {right} right exchanges; ");
         match (wrong, self.record.outcomes.timed_out()) {
             (0, _) => about.push_str("none failed"),
@@ -175,19 +188,9 @@ impl Report {
     pub(crate) fn remarks(&self) -> Vec<String> {
         let record = &self.record;
         let mut remarks = vec![];
-        let late = Time(record.latest.as_nanos() as u64);
-        if record.missed > 0 {
-            let missed = record.missed;
-            remarks.push(format!(
-                "fell behind: {missed} exchanges that were due were never begun"
-            ));
-        }
-        if record.latest > LATE {
-            remarks.push(format!(
-                "fell behind: the latest began {late} after its time"
-            ));
-        } else if self.rate.is_some() {
-            remarks.push(format!("the latest began {late} after its time"));
+        // A search tries rates that are too high, and says so of each.
+        if self.search.is_none() {
+            remarks.extend(self.lateness());
         }
         if !record.stood_still.is_zero() {
             let stood_still = Time(record.stood_still.as_nanos() as u64);
@@ -202,6 +205,23 @@ impl Report {
             remarks.push(format!("nothing could be opened for {waited}: {shortage}"));
         }
         remarks
+    }
+
+    /// How far an open loop was behind.
+    fn lateness(&self) -> impl Iterator<Item = String> {
+        let (missed, latest) = (self.record.missed, self.record.latest);
+        let missed = (missed > 0)
+            .then(|| format!("fell behind: {missed} exchanges that were due were never begun"));
+        let late = Time(latest.as_nanos() as u64);
+        let latest = if latest > LATE {
+            Some(format!(
+                "fell behind: the latest began {late} after its time"
+            ))
+        } else {
+            let is_open_loop = self.rate.is_some();
+            is_open_loop.then(|| format!("the latest began {late} after its time"))
+        };
+        missed.into_iter().chain(latest)
     }
 }
 

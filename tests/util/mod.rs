@@ -54,6 +54,7 @@ pub fn load_options(address: &str, exchanges: u64, at_once: u64) -> Options {
             duration: None,
             concurrency: at_once,
             rate: None,
+            grace: None,
         },
         threads: 1,
         payloads: Payloads::new(exchanges, 1000, 1000),

@@ -80,6 +80,16 @@ fn wrong_usage_is_refused() {
         "--check --compare 127.0.0.1:1 127.0.0.1:2",
         "--compare 127.0.0.1:1",
         "--fail-if p99>2*baseline",
+        "--find-rate p99<5ms -n 5",
+        "--find-rate p99<5ms -c 5",
+        "--find-rate p99<5ms -r 5",
+        "--find-rate p99<5ms --hold 5",
+        "--find-rate p99<5ms --check",
+        "--find-rate p99<5ms -d 999ms",
+        "--find-rate p99<5ms -d 0",
+        "--find-rate p99>5ms",
+        "--find-rate rate<5",
+        "--fail-if found_rate<5",
     ] {
         assert!(parsed(line).is_none(), "{line}");
     }
@@ -97,6 +107,8 @@ fn wrong_usage_is_refused() {
         "--merge a b - --json --html x --fail-if p99>1s",
         "--merge a --baseline b --fail-if p99>2*baseline",
         "--compare 127.0.0.1:1 127.0.0.1:2",
+        "--find-rate p99<5ms",
+        "--find-rate wrong<=0 -d 1s --fail-if found_rate<5 --payload 1 --source 127.0.0.0/8",
     ] {
         assert!(parsed(line).is_some(), "{line}");
     }

@@ -252,13 +252,19 @@ impl Clients {
         }
     }
 
-    /// Closes all clients, because the run is over.
-    pub(super) fn give_up(&mut self) {
+    /// Closes all clients, because the run is over. If it was not cut short, their grace is over, and
+    /// their time so far counts.
+    pub(super) fn give_up(&mut self, is_cut_short: bool) {
+        let now = self.clock.now();
         for (_, client) in &self.slab {
             let target = self.tally(client.target as usize, client.address);
             self.record.give_up(target);
+            if !is_cut_short && !client.role.is_held() {
+                let [took, waited] = [client.since, client.meant].map(|from| from.until(now));
+                let phase = client.channel.exchange.phase();
+                self.record.cut_off(phase, took, waited);
+            }
         }
-        let now = self.clock.now();
         self.dialer.stop_waiting(now, &mut self.record.waited);
         self.slab.clear();
         self.counts = Counts::default();

@@ -218,7 +218,7 @@ impl Worker {
         if self.record().threads.is_empty() {
             self.note_busy(self.now());
         }
-        self.clients.give_up();
+        self.clients.give_up(self.schedule.is_cut_short());
         let point = self.point();
         let record = &mut self.clients.record;
         record.missed = self.schedule.missed();

@@ -30,6 +30,15 @@ impl Payloads {
         (self.shortest, self.longest)
     }
 
+    /// Those of the next run: of the same lengths, with other bytes.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self {
+            seed: mix(self.seed),
+            ..self
+        }
+    }
+
     /// How many bytes connection `id` sends.
     #[must_use]
     pub fn length(&self, id: u64) -> usize {
@@ -128,7 +137,9 @@ mod tests {
         let mut seen = std::collections::BTreeSet::new();
         for seed in 0..10 {
             let payloads = Payloads::new(seed, 20, 20);
-            assert!((0..1000).all(|id| seen.insert(payload(payloads, id))));
+            for payloads in [payloads, payloads.next()] {
+                assert!((0..1000).all(|id| seen.insert(payload(payloads, id))));
+            }
         }
     }
 

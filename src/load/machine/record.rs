@@ -5,6 +5,7 @@ mod busy;
 mod course;
 mod interval;
 mod outcomes;
+mod sequence;
 mod windows;
 
 use std::collections::BTreeMap;
@@ -71,7 +72,8 @@ pub struct Record {
     /// The same, from the moment when each exchange was due. It includes the time by which the load
     /// client was late.
     pub corrected: Histogram<u64>,
-    /// The same, and with them the exchanges that timed out: how long they had waited by then.
+    /// The same, and with them the exchanges that timed out, or were given up because their grace was
+    /// over: how long they had waited by then.
     pub with_timed_out: Histogram<u64>,
     /// The counts by target, and by address where a name has several.
     pub by_target: Vec<Tally>,
@@ -232,6 +234,21 @@ impl Record {
     /// How long an exchange had waited when it timed out.
     pub(crate) fn wait(&mut self, waited: Duration) {
         record(&mut self.with_timed_out, waited);
+    }
+
+    /// An exchange was given up in this phase because its grace was over. It has waited for so long
+    /// in all, and `took` counts as the times of its phases do.
+    pub(crate) fn cut_off(&mut self, phase: Phase, took: Duration, waited: Duration) {
+        let open: &[Phase] = match phase {
+            Phase::Connect => &[Phase::Connect, Phase::Greeting],
+            Phase::Greeting => &[Phase::Greeting],
+            Phase::Echo => &[Phase::Echo, Phase::Eof],
+            Phase::Eof => &[Phase::Eof],
+        };
+        for phase in open {
+            self.phase(*phase, false, took);
+        }
+        self.wait(waited);
     }
 
     pub(crate) fn wrong(&mut self, id: u64, target: usize, phase: Phase, wrong: &Wrong) {

@@ -24,6 +24,10 @@ pub struct Plan {
     /// An open loop: exchanges to begin a second, whether others are done or not. `None` is a
     /// closed loop.
     pub rate: Option<u64>,
+    /// How long after the duration to wait for the exchanges under way. Those that are still open
+    /// then are given up, and their time so far counts. `None` is until they are over. Without a
+    /// duration it has no effect.
+    pub grace: Option<Duration>,
 }
 
 impl Plan {
@@ -273,7 +277,10 @@ impl Schedule {
         });
         if is_enough || is_over {
             self.missed = self.missed.max(self.owed(now));
-            return (counts.churning > 0).then_some(Step::Wait(None));
+            let until = end.zip(self.plan.grace);
+            let until = until.map(|(end, grace)| end.after(grace));
+            let waits = counts.churning > 0 && until.is_none_or(|until| until > now);
+            return waits.then_some(Step::Wait(until));
         }
         Some(if due > now {
             Step::Wait(Some(due))

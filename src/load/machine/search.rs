@@ -162,6 +162,12 @@ impl Search {
         &self.windows
     }
 
+    /// The highest rate that held and the lowest that failed, as the search believes so far.
+    #[must_use]
+    pub fn bracket(&self) -> (Option<u64>, Option<u64>) {
+        (self.floor, self.ceilings.last().map(|(rate, _)| *rate))
+    }
+
     /// The window that [`Search::step`] asked for is over.
     pub fn handle_window(&mut self, window: Window) {
         let Step::Run(trial) = self.step() else {

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use super::TICK;
 use crate::load::report::{Line, Report};
-use crate::load::{Caught, Load, Record};
+use crate::load::{Load, Record};
 use crate::program::escape::escape_json;
 use crate::program::stdio::{Stopped, Stream};
 
@@ -31,12 +31,13 @@ pub(super) struct Intervals {
 
 impl Intervals {
     /// `report` is that of the whole run, which has measured nothing yet.
-    pub(super) fn new(every: Duration, json: bool, report: &Report) -> Self {
+    pub(super) fn new(every: Duration, json: bool, report: &Report, empty: &Record) -> Self {
         Self {
             every,
             json,
-            whole: report.record.clone(),
+            whole: empty.clone(),
             report: Report {
+                record: empty.clone(),
                 baseline: None, // it is for the whole run
                 ..report.clone()
             },
@@ -109,17 +110,21 @@ impl Intervals {
 
     /// The run is over. Returns what it has measured in all, and what stdout has to be given yet: the
     /// last line, and before it the rest of another.
-    pub(super) fn finish(mut self, mut load: Load, run: &Report) -> (Record, Vec<u8>, Caught) {
-        self.report.is_cut_short = run.is_cut_short;
-        self.report.error.clone_from(&run.error);
-        let last = self.cut(&mut load);
+    pub(super) fn finish(
+        mut self,
+        load: &mut Load,
+        is_cut_short: bool,
+        error: Option<String>,
+    ) -> (Record, Vec<u8>) {
+        self.report.is_cut_short = is_cut_short;
+        self.report.error = error;
+        let last = self.cut(load);
         self.whole.close(load.elapsed());
         self.kept.extend_from_slice(last.as_bytes());
         if !self.json {
             self.kept.push(b'\n'); // between the lines and the report
         }
-        let (_, caught) = load.finish();
-        (self.whole, self.kept, caught)
+        (self.whole, self.kept)
     }
 }
 

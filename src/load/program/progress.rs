@@ -56,9 +56,25 @@ impl Progress {
             format!("{done} done"),
             name.to_owned(),
         ];
-        let (_, columns) = Term::stderr().size();
-        let line = drawn(&parts, progress, usize::from(columns));
-        Some(format!("{CLEAR}{line}"))
+        Some(line(&parts, &ORDER, progress))
+    }
+
+    /// The line of a search, if it is time for one: what holds, what fails, the rate and the number of the
+    /// window, with how much of its time has passed.
+    pub(super) fn line_of(
+        &mut self,
+        [holds, fails, rate, window]: [String; 4],
+        past: Duration,
+        budget: Duration,
+    ) -> Option<String> {
+        if self.drawn.is_some_and(|drawn| past < drawn + INTERVAL) {
+            return None;
+        }
+        self.drawn = Some(past);
+        let progress = past.as_secs_f64() / budget.as_secs_f64().max(1e-9);
+        let progress = progress.min(1.0);
+        let parts = [holds, fails, left(progress, past), rate, window];
+        Some(line(&parts, &SEARCH_ORDER, progress))
     }
 
     fn rate(&mut self, done: u64, now: Duration) -> f64 {
@@ -84,16 +100,24 @@ fn left(progress: f64, took: Duration) -> String {
 
 /// The order in which a line has its parts, by their places in the order of importance.
 const ORDER: [usize; 6] = [5, 3, 4, 1, 0, 2];
+const SEARCH_ORDER: [usize; 5] = [4, 3, 0, 1, 2];
 
 /// A bar narrower than this says nothing.
 const LEAST_BAR: usize = 10;
 
+/// The line in the terminal, in place of the last one.
+fn line(parts: &[String], order: &[usize], progress: f64) -> String {
+    let (_, columns) = Term::stderr().size();
+    let line = drawn(parts, order, progress, usize::from(columns));
+    format!("{CLEAR}{line}")
+}
+
 /// A line for so many columns: as many `parts` as there is room for, the most important first, and a bar if
 /// there is more room. A line that were too long would wrap, and could not be taken away.
-fn drawn(parts: &[String; 6], progress: f64, columns: usize) -> String {
+fn drawn(parts: &[String], order: &[usize], progress: f64, columns: usize) -> String {
     let columns = columns.saturating_sub(1);
     let of = |most: usize| -> String {
-        let shown = ORDER.iter().filter(|place| **place < most);
+        let shown = order.iter().filter(|place| **place < most);
         let shown: Vec<&str> = shown.map(|place| &*parts[*place]).collect();
         shown.join(", ")
     };
@@ -136,7 +160,7 @@ mod tests {
             "exchanging",
         ];
         let parts = parts.map(str::to_owned);
-        let check = |columns, line: &str| assert_eq!(drawn(&parts, 0.5, columns), line);
+        let check = |columns, line: &str| assert_eq!(drawn(&parts, &ORDER, 0.5, columns), line);
         let whole = "exchanging, 64 open, 27903 done, 9301/s, 0 wrong, 10s left";
         check(80, &format!("██████████░░░░░░░░░░ {whole}"));
         check(69, whole);
@@ -149,7 +173,7 @@ mod tests {
         check(7, "");
         check(0, "");
         for (columns, progress) in (0..200).flat_map(|n| [(n, 0.0), (n, 0.3), (n, 1.0)]) {
-            let line = drawn(&parts, progress, columns);
+            let line = drawn(&parts, &ORDER, progress, columns);
             assert!(line.chars().count() < columns.max(1), "{columns}: {line}");
         }
     }

@@ -237,6 +237,29 @@ impl<'a> Chart<'a> {
         let _ = write!(self.svg, "<path class=\"mark\" d=\"M{at:.1} 0V{SIZE}\"/>");
     }
 
+    /// A horizontal line, with its label above it.
+    pub(super) fn level(&mut self, at: f64, label: &str) {
+        let from_top = (1.0 - self.y.place(at)) * 100.0;
+        let _ = write!(
+            self.labels,
+            "<span class=\"level\" style=\"top:{from_top:.2}%\">{label}</span>"
+        );
+        let at = self.y(at);
+        let _ = write!(self.svg, "<path class=\"mark\" d=\"M0 {at:.1}H{SIZE}\"/>");
+    }
+
+    /// A dot at each of these places. The SVG is stretched, so a dot is the round cap of a line
+    /// without a length.
+    pub(super) fn dots(&mut self, class: &str, places: &[(f64, f64)]) {
+        let mut path = String::new();
+        for (x, y) in places {
+            let _ = write!(path, "M{:.1} {:.1}h0", self.x(*x), self.y(*y));
+        }
+        for part in ["rim", "core"] {
+            let _ = write!(self.svg, "<path class=\"{part} {class}\" d=\"{path}\"/>");
+        }
+    }
+
     /// A line of text below the chart.
     pub(super) fn note(&mut self, note: &str) {
         self.note = format!("<p class=\"note\">{note}</p>\n");

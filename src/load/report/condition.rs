@@ -1,6 +1,10 @@
 //! The conditions of `--fail-if`: a run fails if one of them holds.
 
+mod goal;
+
 use std::str::FromStr;
+
+pub use goal::{Goal, Judgement};
 
 use super::Report;
 use super::latency::{FIGURES, Figure};
@@ -31,6 +35,8 @@ enum Measure {
     /// A figure of the row with this key.
     Time(String, Figure),
     Rate,
+    /// What `--find-rate` has found.
+    FoundRate,
     Count(Count),
 }
 
@@ -79,6 +85,17 @@ struct Relation {
     or_equal: bool,
 }
 
+impl Relation {
+    fn is_so(self, value: f64, bound: f64) -> bool {
+        let is_beyond = if self.is_above {
+            value > bound
+        } else {
+            value < bound
+        };
+        is_beyond || self.or_equal && value == bound
+    }
+}
+
 /// The keys of all rows that a report can have.
 const ROWS: [&str; 11] = [
     "connect",
@@ -113,7 +130,9 @@ impl FromStr for Condition {
             bound: match (factor(bound), &measure) {
                 (Some(factor), _) => Bound::OfBaseline(factor?),
                 (None, Measure::Time(..)) => Bound::Value(nanoseconds(bound)?),
-                (None, Measure::Rate | Measure::Count(_)) => Bound::Value(decimal(bound)?),
+                (None, Measure::Rate | Measure::FoundRate | Measure::Count(_)) => {
+                    Bound::Value(decimal(bound)?)
+                }
             },
             measure,
         })
@@ -137,6 +156,9 @@ impl FromStr for Measure {
         if name == "rate" {
             return Ok(Self::Rate);
         }
+        if name == "found_rate" {
+            return Ok(Self::FoundRate);
+        }
         if let Some((_, count)) = Count::NAMES.iter().find(|(known, _)| *known == name) {
             return Ok(Self::Count(*count));
         }
@@ -148,7 +170,7 @@ impl FromStr for Measure {
         let figure = figure(column).ok_or_else(|| {
             let counts = Count::NAMES.map(|(name, _)| name).join(", ");
             format!(
-                "no such measure: p50, p99.9, min, mean, max, or as in echo.p50; rate; {counts}"
+                "no such measure: p50, p99.9, min, mean, max, or as in echo.p50; rate; found_rate; {counts}"
             )
         })?;
         Ok(Self::Time(row.unwrap_or("total").to_owned(), figure))
@@ -186,8 +208,14 @@ impl Condition {
         matches!(self.bound, Bound::OfBaseline(_))
     }
 
+    /// Whether the condition is about what `--find-rate` has found.
+    #[must_use]
+    pub fn is_about_found_rate(&self) -> bool {
+        self.measure == Measure::FoundRate
+    }
+
     /// One line if the condition holds. A time without any measurement fails every condition, and so
-    /// does a baseline that there is not.
+    /// do a baseline that there is not and a search that has found nothing.
     #[must_use]
     pub fn complaint(&self, report: &Report) -> Option<String> {
         let text = &self.text;
@@ -205,12 +233,7 @@ impl Condition {
                 (factor * before, format!(" and was {shown}"))
             }
         };
-        let Relation { is_above, or_equal } = self.relation;
-        let is_beyond = match is_above {
-            true => value > bound,
-            false => value < bound,
-        };
-        let is_so = is_beyond || or_equal && value == bound;
+        let is_so = self.relation.is_so(value, bound);
         is_so.then(|| format!("{text}: it is {shown}{before}"))
     }
 }
@@ -227,6 +250,7 @@ impl Measure {
                 (ns as f64, Time(ns).to_string())
             }
             Self::Rate => number_and_text(report.throughput()),
+            Self::FoundRate => number_and_text(report.found()?.rate as f64),
             Self::Count(count) => number_and_text(count.of(&report.record)),
         })
     }
@@ -257,6 +281,7 @@ mod tests {
             error: None,
             setup: Setup::default(),
             baseline: None,
+            search: None,
         }
     }
 
@@ -369,6 +394,7 @@ mod tests {
         check("right<=10K", true);
         check("right>=10001", false);
         check("right<20k", true);
+        check("found_rate<10k", true); // not a search, so nothing was found
         for wrong in [
             "p99>2baseline",
             "p99>-1*baseline",

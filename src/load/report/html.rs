@@ -4,15 +4,16 @@
 mod beside;
 mod course;
 mod latencies;
+mod search;
 
 use std::fmt::Write;
 
 use serde_json::Value;
 
-use super::Report;
 use super::latency::{FIGURES, Figure, Latency};
 use super::quantity::{Bytes, Count, Number};
 use super::targets::HEADINGS;
+use super::{Report, Searched};
 use crate::program::escape::{escape, escape_json};
 
 const STYLE: &str = include_str!("html/page.css");
@@ -34,6 +35,7 @@ pub fn page(report: &Report) -> String {
     tiles(&mut page, report, &rows);
     facts(&mut page, report);
     wrongs(&mut page, report);
+    search::windows(&mut page, report);
     targets(&mut page, report);
     beside::targets(&mut page, report);
     beside::baseline(&mut page, report);
@@ -64,21 +66,22 @@ fn head(page: &mut String, report: &Report) {
 fn verdict(page: &mut String, report: &Report) {
     let record = &report.record;
     let (right, wrong) = (record.outcomes.right, record.outcomes.wrongs());
-    let (class, verdict) = match (right, wrong, record.missed) {
-        (_, 1.., _) => {
-            let all = Count(right + wrong);
-            ("bad", format!("{} of {all} wrong", Count(wrong)))
-        }
-        (0, ..) => ("doubtful", "Nothing exchanged".to_owned()),
-        (_, _, 0) => ("good", format!("All {} right", Count(right))),
-        (_, _, missed) => {
-            let missed = Count(u64::try_from(missed).unwrap_or(u64::MAX));
-            (
-                "doubtful",
-                format!("{} right, {missed} missed", Count(right)),
-            )
-        }
-    };
+    let (class, verdict) =
+        search::verdict(report).unwrap_or_else(|| match (right, wrong, record.missed) {
+            (_, 1.., _) => {
+                let all = Count(right + wrong);
+                ("bad", format!("{} of {all} wrong", Count(wrong)))
+            }
+            (0, ..) => ("doubtful", "Nothing exchanged".to_owned()),
+            (_, _, 0) => ("good", format!("All {} right", Count(right))),
+            (_, _, missed) => {
+                let missed = Count(u64::try_from(missed).unwrap_or(u64::MAX));
+                (
+                    "doubtful",
+                    format!("{} right, {missed} missed", Count(right)),
+                )
+            }
+        });
     let began = humantime::format_rfc3339_seconds(report.began).to_string();
     let _ = write!(
         page,
@@ -90,7 +93,9 @@ fn verdict(page: &mut String, report: &Report) {
         Number(report.elapsed.as_secs_f64(), 2),
         report.seed
     );
-    for remark in report.cut_short().into_iter().chain(report.remarks()) {
+    let search = report.search.iter().flat_map(Searched::remarks);
+    let cut_short = report.cut_short().into_iter();
+    for remark in cut_short.chain(search).chain(report.remarks()) {
         let _ = writeln!(page, "<p class=\"remark\">{}</p>", escaped(&remark));
     }
     page.push_str("</header>\n");
@@ -120,6 +125,9 @@ fn tiles(page: &mut String, report: &Report, rows: &[Latency<'_>]) {
     } else {
         ""
     };
+    if let Some(found) = report.found() {
+        return search::tiles(page, found, report, (&name, p99));
+    }
     let tiles = [
         ("", "right", Count(report.record.outcomes.right).to_string()),
         (
@@ -130,6 +138,10 @@ fn tiles(page: &mut String, report: &Report, rows: &[Latency<'_>]) {
         ("", "right a second", Number(rate, digits).to_string()),
         ("", &name, p99),
     ];
+    tile_list(page, &tiles);
+}
+
+fn tile_list(page: &mut String, tiles: &[(&str, &str, String)]) {
     page.push_str("<ul class=\"tiles\">\n");
     for (class, name, value) in tiles {
         let _ = writeln!(page, "<li><b class=\"{class}\">{value}</b>{name}");

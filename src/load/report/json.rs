@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
 
 use super::latency::{FIGURES, Figure, Latency};
-use super::{Report, VERSION, beside, parts};
+use super::{Report, Searched, VERSION, beside, parts};
 use crate::load::machine::exchange::Fault;
 use crate::load::machine::record::Tally;
 
@@ -58,13 +58,21 @@ impl Report {
             "stages": parts::stages(record),
             "course": parts::course(&record.course),
             "windows": parts::windows(&record.windows),
+            "found_rate": self.found().map(|found| found.rate),
+            "search": self.search.as_ref().map(Searched::json),
             "by_target": self.by_target(),
-            "baseline": self.baseline.as_ref().map(|baseline| json!({
-                "command": baseline.line,
-                "began": humantime::format_rfc3339_millis(baseline.began).to_string(),
-                "compared": beside::json(&self.beside_baseline()),
-            })),
+            "baseline": self.compared(),
         })
+    }
+
+    fn compared(&self) -> Option<Value> {
+        let baseline = self.baseline.as_ref()?;
+        let began = humantime::format_rfc3339_millis(baseline.began);
+        Some(json!({
+            "command": baseline.line,
+            "began": began.to_string(),
+            "compared": beside::json(&self.beside_baseline()),
+        }))
     }
 
     fn by_target(&self) -> Value {
@@ -99,7 +107,7 @@ fn by_kind(wrong: &BTreeMap<Fault, u64>) -> Value {
 
 /// JSON's numbers have no bound, but serde_json's whole ones have: beyond 2^64 it is the nearest that
 /// has a fraction.
-fn whole(count: u128) -> Value {
+pub(super) fn whole(count: u128) -> Value {
     u64::try_from(count).map_or_else(|_| json!(count as f64), |count| json!(count))
 }
 
@@ -114,6 +122,6 @@ fn figures(histogram: &Histogram<u64>) -> Value {
     figures.into()
 }
 
-fn micros(ns: u64) -> f64 {
+pub(super) fn micros(ns: u64) -> f64 {
     ns as f64 / 1e3
 }

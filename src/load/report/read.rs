@@ -122,6 +122,9 @@ impl Report {
                 "version: it is {version}, and {VERSION} can be read"
             ));
         }
+        if json.get("search").is_some_and(|search| !search.is_null()) {
+            return Err("search: it is the report of --find-rate and not of one run".to_owned());
+        }
         Ok(Self {
             record: record(&fields)?,
             elapsed: fields.time("seconds")?,
@@ -137,6 +140,7 @@ impl Report {
             error: fields.perhaps("error", |fields, name| fields.text(name).map(str::to_owned))?,
             setup: Setup::read(&fields.object("options")?)?,
             baseline: None,
+            search: None,
         })
     }
 }

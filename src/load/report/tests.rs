@@ -15,6 +15,7 @@ fn report(record: &Record) -> Report {
         error: None,
         setup: Setup::default(),
         baseline: None,
+        search: None,
     }
 }
 

@@ -1,6 +1,8 @@
 //! The report as text, for a terminal. It has no colour, so that it reads the same in a terminal,
 //! in a file and in a mail, and needs no option for it.
 
+mod search;
+
 use std::fmt::{self, Write};
 
 use hdrhistogram::Histogram;
@@ -37,7 +39,9 @@ impl Report {
         let mut rows = self.latencies();
         rows.retain(|row| !row.histogram.is_empty());
         let mut text = String::new();
+        self.search_answer(&mut text)?;
         self.summary(&mut text)?;
+        self.search_table(&mut text)?;
         self.targets_table(&mut text)?;
         self.baseline(&mut text)?;
         self.table(&mut text, &rows)?;

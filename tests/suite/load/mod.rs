@@ -3,6 +3,7 @@
 
 mod compare;
 mod figures;
+mod find_rate;
 mod interrupted;
 mod interval;
 mod markdown;

@@ -14,7 +14,7 @@ pub struct Outcomes {
     pub right: u64,
     /// Exchanges that were wrong, by fault.
     pub wrong: BTreeMap<Fault, u64>,
-    /// Connections that were given up because the run was cut short.
+    /// Connections that were given up because the run was cut short or their grace was over.
     pub given_up: u64,
 }
 

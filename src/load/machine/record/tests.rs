@@ -185,6 +185,53 @@ fn a_stage_is_that_of_all() {
     assert_eq!(sum.stages, record([1, 6, 7]).stages);
 }
 
+/// What is cut off in a phase counts for it, and for the next one if that counts from the same moment.
+#[test]
+fn what_is_cut_off_counts_with_the_time_so_far() {
+    for (phase, counts) in [
+        (Phase::Connect, [1, 1, 0, 0]),
+        (Phase::Greeting, [0, 1, 0, 0]),
+        (Phase::Echo, [0, 0, 1, 1]),
+        (Phase::Eof, [0, 0, 0, 1]),
+    ] {
+        let mut record = Record::new([]).unwrap();
+        let [took, waited] = [2, 3].map(Duration::from_secs);
+        record.cut_off(phase, took, waited);
+        assert_eq!(record.phases.each_ref().map(Histogram::len), counts);
+        let of_phase = record.phases[phase as usize].max();
+        assert!((1_999_000_000..2_010_000_000).contains(&of_phase));
+        assert!(record.with_timed_out.max() >= 3_000_000_000);
+        assert_eq!(record.corrected.len(), 0, "it is not right");
+    }
+}
+
+/// One client cannot have open what two runs after each other had, but it waits for both.
+#[test]
+fn runs_follow_each_other() {
+    let run = |ms: u64| {
+        let mut record = Record::new(["a".to_owned()]).unwrap();
+        let took = Duration::from_millis(ms);
+        record.open(0);
+        record.right(0, 1, 1);
+        record.whole(0, took, took);
+        record.waited.insert(Shortage::Port, took);
+        record.stood_still = took;
+        record.most_open = ms;
+        record
+    };
+    let mut both = run(9);
+    both.follow(&run(5), Duration::from_secs(1));
+    assert_eq!((both.outcomes.right, both.most_open), (2, 9));
+    let sum = Duration::from_millis(14);
+    assert_eq!((both.waited[&Shortage::Port], both.stood_still), (sum, sum));
+    both.set_times(run(5).compacted());
+    assert_eq!((both.outcomes.right, both.corrected.len()), (2, 1));
+    assert_eq!(both.total, run(5).total);
+    assert_eq!(both.by_target[0].total, run(5).by_target[0].total);
+    let times = [&both.phases, &both.held_phases].map(|four| four.each_ref().map(Histogram::len));
+    assert_eq!(times, [[0; 4]; 2]);
+}
+
 /// The histogram's percentiles agree with those of the sorted data.
 #[test]
 fn percentiles_are_those_of_the_data() {

@@ -7,6 +7,7 @@ const PLAN: Plan = Plan {
     duration: None,
     concurrency: 2,
     rate: None,
+    grace: None,
 };
 
 fn at(ms: u64) -> Moment {
@@ -182,6 +183,39 @@ fn an_endless_rate_ends() {
     assert_eq!(schedule.stage(), Stage::Over);
     let all = u128::from(u64::MAX) * 10;
     assert_eq!(schedule.missed(), all - 1, "more than 2^64");
+}
+
+/// Exchanges are waited for until the grace is over, and no longer than they take.
+#[test]
+fn a_grace_ends_the_wait() {
+    let plan = Plan {
+        rate: Some(10),
+        duration: Some(Duration::from_millis(100)),
+        grace: Some(Duration::from_millis(50)),
+        ..PLAN
+    };
+    let open = Counts {
+        churning: 1,
+        ..Counts::default()
+    };
+    let started = || {
+        let mut schedule = Schedule::new(&plan, Share::WHOLE, at(0));
+        step(&mut schedule, Counts::default(), at(0));
+        assert_eq!(
+            step(&mut schedule, open, at(100)),
+            Step::Wait(Some(at(150)))
+        );
+        schedule
+    };
+    let mut schedule = started();
+    step(&mut schedule, open, at(149));
+    assert_eq!(schedule.stage(), Stage::Churn);
+    step(&mut schedule, open, at(150));
+    assert_eq!(schedule.stage(), Stage::Over);
+    assert!(!schedule.is_cut_short());
+    let mut schedule = started();
+    step(&mut schedule, Counts::default(), at(101));
+    assert_eq!(schedule.stage(), Stage::Over);
 }
 
 #[test]

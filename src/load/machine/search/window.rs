@@ -200,7 +200,8 @@ impl Trial {
 
 impl Window {
     /// Why it failed. `None`: it held.
-    pub(super) fn failure(&self) -> Option<Bound> {
+    #[must_use]
+    pub fn failure(&self) -> Option<Bound> {
         if self.is_missed {
             Some(Bound::Client)
         } else if self.is_wrong {

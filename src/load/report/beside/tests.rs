@@ -93,6 +93,7 @@ fn run(seed: u64, exchanges: u64, slower: &[f64]) -> Report {
         error: None,
         setup: Setup::default(),
         baseline: None,
+        search: None,
     }
 }
 

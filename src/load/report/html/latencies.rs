@@ -20,7 +20,7 @@ fn times<'a>(rows: impl Iterator<Item = &'a Latency<'a>> + Clone) -> Axis {
 }
 
 /// A power of ten in nanoseconds, with its unit.
-fn power_of_ten(ns: u64) -> String {
+pub(super) fn power_of_ten(ns: u64) -> String {
     match ns {
         0..1_000 => format!("{ns} ns"),
         1_000..1_000_000 => format!("{} µs", ns / 1_000),

@@ -5,6 +5,7 @@ use crate::load::machine::exchange::{Fault, Phase};
 use crate::load::machine::record::{Point, Record};
 use crate::load::machine::schedule::Stage;
 use crate::load::report::Setup;
+use crate::load::report::search::tests::searched;
 
 fn report(record: &Record) -> Report {
     Report {
@@ -19,6 +20,7 @@ fn report(record: &Record) -> Report {
         error: None,
         setup: Setup::default(),
         baseline: None,
+        search: None,
     }
 }
 
@@ -122,7 +124,26 @@ fn every_row_has_a_curve_and_a_distribution() {
 fn every_series_has_a_value_at_each_stop() {
     let mut record = record();
     record.outcomes.wrong.insert(Fault::NoEcho, 1);
-    let page = page(&report(&record));
+    let mut report = report(&record);
+    assert_eq!(charts(&page(&report)), 1 + 2 + 3);
+    for goal in ["p99<5ms", "p50<5ms", "wrong<=0"] {
+        report.search = Some(searched(goal));
+        let page = page(&report);
+        assert_eq!(charts(&page), 1 + 1 + 2 + 3);
+        let dots = |class: &str| {
+            let start = format!("<path class=\"rim {class}\" d=\"");
+            between(&page, &start, "\"").matches('M').count()
+        };
+        assert_eq!(
+            [dots("held"), dots("failed")],
+            [3, 2],
+            "a dot for each window"
+        );
+    }
+}
+
+/// How many charts the page has. Each has its values.
+fn charts(page: &str) -> usize {
     let script = |text: &str, class: &str| -> Value {
         let start = format!("<script type=\"application/json\" class=\"{class}\">");
         serde_json::from_str(between(text, &start, "</script>")).unwrap()
@@ -145,7 +166,7 @@ fn every_series_has_a_value_at_each_stop() {
             charts += 1;
         }
     }
-    assert_eq!(charts, 1 + 2 + 3);
+    charts
 }
 
 /// The text of no string can end the script element that has the report.

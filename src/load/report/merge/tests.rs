@@ -33,6 +33,7 @@ fn report(mut record: Record, target: &str, began: u64, seconds: u64) -> Report 
         error: None,
         setup: Setup::default(),
         baseline: None,
+        search: None,
     }
 }
 

@@ -71,6 +71,7 @@ pub(in crate::load::report) fn eventful() -> Report {
             ..Setup::default()
         },
         baseline: None,
+        search: None,
     }
 }
 

@@ -1,0 +1,243 @@
+//! `--find-rate`: runs the windows of a search, one after the other, each as an open loop of its own.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::{Duration, Instant};
+
+use nix::time::{ClockId, clock_gettime};
+
+use super::interrupts::Interrupts;
+use super::progress::{self, Progress};
+use super::stderr::Stderr;
+use super::{Caught, Run, TICK};
+use crate::load::cli::Invocation;
+use crate::load::report::condition::Goal;
+use crate::load::report::{Searched, Tried};
+use crate::load::search::{Aim, Search, Step, Trial, Window};
+use crate::load::{Load, Options, Payloads, Plan, Record};
+
+/// The rates between which it searches. A search steps down from the first if it must.
+const START: u64 = 100;
+const MOST: u64 = 10_000_000;
+
+/// The share of exchanges to be sure of if the goal is about no quantile.
+const SHARE: f64 = 0.99;
+
+/// A load client that uses this share of a core or more was busy all the time: the rest are the
+/// moments when it waits for the first event.
+const BUSY: f64 = 0.9;
+
+/// Searches until it has found the rate, or a signal or an error ends it.
+///
+/// # Errors
+/// No descriptor is left for the signals. Later ones are in the run.
+pub(super) fn find(invocation: &Invocation, goal: &Goal, stderr: &mut Stderr) -> io::Result<Run> {
+    let mut finder = Finder::new(invocation, goal)?;
+    let ended = finder.search(stderr);
+    if stderr.shows_pictures() {
+        stderr.clear(progress::CLEAR);
+    }
+    finder.interrupts.stop();
+    finder.finish(ended)
+}
+
+struct Finder<'a> {
+    invocation: &'a Invocation,
+    goal: &'a Goal,
+    search: Search,
+    interrupts: Interrupts,
+    progress: Progress,
+    began: Instant,
+    /// The payloads of the next window.
+    payloads: Payloads,
+    /// The counts of all windows.
+    record: Option<Record>,
+    /// What was measured in the windows that held, by their rate.
+    held: BTreeMap<u64, Record>,
+    tried: Vec<Tried>,
+}
+
+impl<'a> Finder<'a> {
+    fn new(invocation: &'a Invocation, goal: &'a Goal) -> io::Result<Self> {
+        let aim = Aim {
+            start: START,
+            most: MOST,
+            budget: invocation.budget(),
+            quantile: goal.quantile().unwrap_or(SHARE),
+            limit: goal.limit(),
+        };
+        Ok(Self {
+            invocation,
+            goal,
+            search: Search::new(aim),
+            interrupts: Interrupts::catch()?,
+            progress: Progress::default(),
+            began: Instant::now(),
+            payloads: invocation.options.payloads,
+            record: None,
+            held: BTreeMap::new(),
+            tried: vec![],
+        })
+    }
+
+    fn search(&mut self, stderr: &mut Stderr) -> io::Result<()> {
+        while let Step::Run(trial) = self.search.step() {
+            let began = Instant::now();
+            self.pause(&trial, stderr)?;
+            if self.interrupts.signal().is_some() {
+                break;
+            }
+            let Some((record, share)) = self.window(&trial, stderr)? else {
+                break;
+            };
+            self.judge(&trial, record, share, began.elapsed());
+        }
+        self.search.finish();
+        Ok(())
+    }
+
+    /// Begins nothing, so that the servers finish what the window before has left.
+    fn pause(&mut self, trial: &Trial, stderr: &mut Stderr) -> io::Result<()> {
+        let until = Instant::now() + trial.pause;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let signal = self.interrupts.wait(left.min(TICK))?;
+            if left.is_zero() || signal.is_some() {
+                return Ok(());
+            }
+            self.draw(trial, stderr);
+        }
+    }
+
+    /// Runs one window. Returns its record and the share of a core that it took. `None`: a signal has
+    /// cut it short.
+    fn window(&mut self, trial: &Trial, stderr: &mut Stderr) -> io::Result<Option<(Record, f64)>> {
+        let later = self.began.elapsed();
+        let mut load = Load::new(self.options(trial))?;
+        let before = cpu_time();
+        let ended = self.follow(&mut load, trial, stderr);
+        let used = cpu_time().saturating_sub(before).as_secs_f64();
+        let cores = load.elapsed().as_secs_f64() * self.invocation.options.threads as f64;
+        let is_whole = !load.is_cut_short();
+        let (record, _) = load.finish();
+        match &mut self.record {
+            Some(all) => all.follow(&record, later),
+            None => self.record = Some(record.clone()),
+        }
+        ended.map(|()| is_whole.then(|| (record, used / cores.max(1e-9))))
+    }
+
+    fn options(&mut self, trial: &Trial) -> Options {
+        let payloads = self.payloads;
+        self.payloads = payloads.next();
+        Options {
+            plan: Plan {
+                hold: 0,
+                ramp: None,
+                exchanges: None,
+                duration: Some(trial.duration),
+                concurrency: 1,
+                rate: Some(trial.rate),
+                grace: Some(trial.grace),
+            },
+            payloads,
+            ..self.invocation.options.clone()
+        }
+    }
+
+    fn follow(&mut self, load: &mut Load, trial: &Trial, stderr: &mut Stderr) -> io::Result<()> {
+        while load.turn(TICK)? {
+            if self.interrupts.wait(Duration::ZERO)?.is_some() {
+                load.cut_short();
+            }
+            self.draw(trial, stderr);
+        }
+        Ok(())
+    }
+
+    /// Tells the search what came of a window.
+    fn judge(&mut self, trial: &Trial, record: Record, share: f64, took: Duration) {
+        let judgement = self.goal.judge(&record);
+        let right = record.outcomes.right as f64;
+        let mut window = Window {
+            rate: trial.rate,
+            achieved: right / trial.duration.as_secs_f64().max(1e-9),
+            holds: judgement.holds,
+            is_wrong: record.outcomes.wrongs() > 0,
+            is_missed: record.missed > 0,
+            samples: judgement.samples,
+            took,
+        };
+        // Exchanges that begin late, or answers that wait for the load client, are its own fault.
+        let is_late = !judgement.holds && self.goal.holds_from_begin(&record);
+        if window.failure().is_some() && (is_late || share >= BUSY) && !window.is_wrong {
+            window.is_missed = true;
+        }
+        self.tried.push(Tried::new(window, judgement, &record));
+        if window.failure().is_none() {
+            let record = record.compacted();
+            match self.held.get_mut(&trial.rate) {
+                Some(held) => held.follow(&record, Duration::ZERO),
+                None => drop(self.held.insert(trial.rate, record)),
+            }
+        }
+        self.search.handle_window(window);
+    }
+
+    fn draw(&mut self, trial: &Trial, stderr: &mut Stderr) {
+        if !stderr.shows_pictures() {
+            return;
+        }
+        let number = self.tried.len() + 1;
+        let (holds, fails) = self.search.bracket();
+        let shown = |rate: Option<u64>| rate.map_or("?".to_owned(), |rate| rate.to_string());
+        let parts = [
+            format!("{} holds", shown(holds)),
+            format!("{} fails", shown(fails)),
+            format!("{}/s", trial.rate),
+            format!("window {number}"),
+        ];
+        let (past, budget) = (self.began.elapsed(), self.invocation.budget());
+        if let Some(line) = self.progress.line_of(parts, past, budget) {
+            stderr.draw(&line);
+        }
+    }
+
+    /// The search as a run, with what was found by its end.
+    fn finish(mut self, ended: io::Result<()>) -> io::Result<Run> {
+        self.search.finish();
+        let found = match self.search.step() {
+            Step::Over(found) => found,
+            Step::Run(_) => None,
+        };
+        let nothing = || Record::new([]).map_err(io::Error::other);
+        let (mut record, ended) = match (self.record, ended) {
+            (Some(record), ended) => (record, ended),
+            (None, Ok(())) => (nothing()?, Ok(())),
+            (None, Err(e)) => return Err(e),
+        };
+        record.close(self.began.elapsed());
+        let best = found.and_then(|found| self.held.remove(&found.rate));
+        record.set_times(best.map_or_else(nothing, Ok)?);
+        Ok(Run {
+            record,
+            elapsed: self.began.elapsed(),
+            rate: found.map(|found| found.rate),
+            is_cut_short: self.interrupts.signal().is_some() || ended.is_err(),
+            signal: self.interrupts.signal(),
+            ended,
+            lines: vec![],
+            search: Some(Searched {
+                goal: self.goal.clone(),
+                found,
+                tried: self.tried,
+            }),
+            _caught: Caught::Search(self.interrupts),
+        })
+    }
+}
+
+/// The processor time that this process has used.
+fn cpu_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
+}

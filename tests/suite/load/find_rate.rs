@@ -1,0 +1,264 @@
+//! The search for the highest rate that keeps a goal. How fast this machine is decides none of these
+//! tests: they check that what is reported follows from the windows.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use hello_echo::load::search::{Aim, Bound, Search, Step, Window};
+
+use super::*;
+use crate::util::{TempPath, have};
+
+/// What the report says of a search, which took `seconds` at most, as `-d` says.
+struct Reported<'a> {
+    report: &'a Value,
+    seconds: u64,
+    limit: Option<Duration>,
+    quantile: f64,
+}
+
+impl Reported<'_> {
+    fn windows(&self) -> &Vec<Value> {
+        self.report["search"]["windows"].as_array().unwrap()
+    }
+
+    /// The search decides the same again if it is told of the same windows.
+    fn assert_follows(&self) {
+        let mut search = Search::new(Aim {
+            start: 100,
+            most: 10_000_000,
+            budget: Duration::from_secs(self.seconds),
+            quantile: self.quantile,
+            limit: self.limit,
+        });
+        for window in self.windows() {
+            let Step::Run(trial) = search.step() else {
+                panic!("it was over before {window}: {}", self.report);
+            };
+            assert_eq!(trial.rate, number(window, "rate"), "{}", self.report);
+            search.handle_window(told(window));
+        }
+        search.finish();
+        let Step::Over(found) = search.step() else {
+            panic!("it is not over: {search:?}");
+        };
+        let said = &self.report["search"];
+        let rate = self.report["found_rate"].as_u64();
+        assert_eq!(rate, found.map(|found| found.rate), "{}", self.report);
+        let Some(found) = found else {
+            assert!(said["bound"].is_null() && said["samples"].is_null());
+            return;
+        };
+        assert_eq!(said["fails"].as_u64(), found.fails, "{said}");
+        assert_eq!(said["confirmed"], found.is_confirmed, "{said}");
+        assert_eq!(said["samples"], found.samples, "{said}");
+        // The times are those of the windows that held at the rate found.
+        let held = self.windows().iter();
+        let held = held.filter(|w| w["rate"] == found.rate && w["holds"] == true);
+        let given_up: u64 = held.clone().map(|w| number(w, "given_up")).sum();
+        assert!(held.count() > 0, "{said}");
+        let times = &self.report["latency_us"]["total"];
+        assert_eq!(number(times, "count") + given_up, found.samples, "{said}");
+        assert_eq!(self.report["asked_rate"], found.rate);
+    }
+}
+
+/// The window as the search was told of it.
+fn told(window: &Value) -> Window {
+    let bound = window["bound"].as_str();
+    assert_eq!(window["holds"], bound.is_none(), "{window}");
+    let told = Window {
+        rate: number(window, "rate"),
+        achieved: window["achieved"].as_f64().unwrap(),
+        holds: bound != Some("goal"),
+        is_wrong: bound == Some("wrong"),
+        is_missed: bound == Some("client"),
+        samples: number(window, "samples"),
+        took: Duration::from_secs_f64(window["seconds"].as_f64().unwrap()),
+    };
+    let expected = match bound {
+        None => None,
+        Some("goal") => Some(Bound::Goal),
+        Some("rate") => Some(Bound::Rate),
+        Some("wrong") => Some(Bound::Wrong),
+        Some("client") => Some(Bound::Client),
+        Some(other) => panic!("{other}"),
+    };
+    assert_eq!(told.failure(), expected, "{window}");
+    told
+}
+
+/// A server that gives an answer every `every`, however many wait.
+fn one_at_a_time(every: Duration) -> String {
+    let next = Mutex::new(Instant::now());
+    serve(move |stream| {
+        greet(stream)?;
+        let payload = receive(stream, LENGTH)?;
+        let turn = {
+            let mut next = next.lock().unwrap();
+            *next = Instant::now().max(*next + every);
+            *next
+        };
+        std::thread::sleep(turn.saturating_duration_since(Instant::now())); // what the answer takes
+        stream.write_all(&payload)
+    })
+}
+
+/// It gives 1000 answers a second and never more, which bounds for certain what a window can hold:
+/// where 90 % of the exchanges took less than 50 ms, so many answers came until 50 ms after its end.
+#[test]
+fn no_rate_is_found_that_the_server_cannot_serve() {
+    let target = one_at_a_time(Duration::from_millis(1));
+    let (report, code) = run("--find-rate p90<50ms -d 10s", &[&target]);
+    let reported = Reported {
+        report: &report,
+        seconds: 10,
+        limit: Some(Duration::from_millis(50)),
+        quantile: 0.9,
+    };
+    reported.assert_follows();
+    let found = report["found_rate"].as_u64();
+    assert_eq!(code, Some(if found.is_some() { 0 } else { 3 }), "{report}");
+    for window in reported.windows().iter().filter(|w| w["holds"] == true) {
+        let (rate, samples) = (number(window, "rate") as f64, number(window, "samples"));
+        let seconds = samples as f64 / rate;
+        let answers = 1000.0 * (seconds + 0.05) + 2.0;
+        assert!(0.9 * samples as f64 <= answers, "{answers}: {window}");
+        assert!(window["figure_us"].as_f64().unwrap() < 50_000.0, "{window}");
+    }
+    println!("{}", report["search"]);
+}
+
+#[test]
+fn nothing_is_found_when_nothing_holds() {
+    let (target, _received) = recorder();
+    let options = "-d 2s --find-rate p50<1ns --fail-if found_rate<10";
+    let page = TempPath::new("nothing.html");
+    let mut command = load(options, &["--html", page.as_str(), &target]);
+    let output = output(&mut command);
+    let [stdout, stderr] = said(&output);
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    assert!(stdout.starts_with("no rate kept p50<1ns\n"), "{stdout}");
+    assert!(!stdout.contains("\ntotal "), "times of what? {stdout}");
+    let complaints = "hello-load: found_rate<10: nothing was found\n\
+                      hello-load: no rate kept p50<1ns\n";
+    assert_eq!(stderr, complaints);
+    let page = std::fs::read_to_string(&page.0).unwrap();
+    assert!(page.contains("<h1 class=\"bad\">no rate kept p50&lt;1ns</h1>"));
+    let (report, code) = run("-d 2s --find-rate p50<1ns", &[&target]);
+    assert_eq!(code, Some(3));
+    Reported {
+        report: &report,
+        seconds: 2,
+        limit: Some(Duration::from_nanos(1)),
+        quantile: 0.5,
+    }
+    .assert_follows();
+    assert!(report["found_rate"].is_null(), "{report}");
+    assert!(report["latency_us"]["total"]["p50"].is_null(), "{report}");
+    assert!(number(&report, "right") > 0, "{report}");
+}
+
+/// What does not end is cut off after the grace, not after the timeout, and counts with its age.
+#[test]
+fn a_server_that_hangs_holds_no_window_up() {
+    let silent = serve(|stream| {
+        greet(stream)?;
+        receive(stream, LENGTH)?;
+        hang(stream)
+    });
+    let (report, code) = run("-d 2s --find-rate p50<10ms --timeout 1h", &[&silent]);
+    assert_eq!((code, wrongs(&report)), (Some(3), 0), "{report}");
+    let windows = report["search"]["windows"].as_array().unwrap();
+    for window in windows {
+        assert_ne!(window["holds"], true, "{window}");
+        assert_eq!(number(window, "samples"), number(window, "given_up"));
+    }
+    for window in windows.iter().filter(|w| number(w, "samples") > 0) {
+        assert!(
+            window["figure_us"].as_f64().unwrap() >= 10_000.0,
+            "{window}"
+        );
+    }
+    assert!(number(&report, "given_up") > 0, "{report}");
+}
+
+/// Wrong answers are a reason why a rate is not kept, and the report has them.
+#[test]
+fn wrong_answers_bound_the_rate() {
+    let wrong = answering(|payload| payload[..1].to_vec());
+    let (report, code) = run("-d 1s --find-rate p50<1h", &[&wrong]);
+    assert_eq!(code, Some(3), "{report}");
+    let windows = report["search"]["windows"].as_array().unwrap();
+    let bounds: Vec<&Value> = windows.iter().map(|w| &w["bound"]).collect();
+    assert!(bounds.iter().all(|bound| *bound == "wrong"), "{bounds:?}");
+    let counted: u64 = windows.iter().map(|w| number(w, "wrong")).sum();
+    assert_eq!((counted, counted > 0), (wrongs(&report), true), "{report}");
+    assert_eq!(report["described"].as_array().unwrap().len(), 3);
+}
+
+/// With few descriptors it cannot begin exchanges in time, which is no fault of the server.
+#[test]
+fn a_client_that_is_too_small_says_so() {
+    let slow = one_second();
+    let script = "ulimit -n 32; exec \"$0\" \"$@\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, LOAD, "--json", "-d", "10s"]);
+    let output = output(command.args(["--find-rate", "p50<5s", &slow]));
+    let report = report(&output);
+    // At 100 a second, 50 are due in half a second, of which it can begin less than 32.
+    let windows = report["search"]["windows"].as_array().unwrap();
+    let fast = windows.iter().filter(|w| number(w, "rate") >= 100);
+    let bounds: Vec<&Value> = fast.map(|w| &w["bound"]).collect();
+    assert!(!bounds.is_empty() && bounds.iter().all(|bound| *bound == "client"));
+    assert!(number(&report, "missed") > 0, "{report}");
+}
+
+/// A server that answers everything a second later.
+fn one_second() -> String {
+    serve(|stream| {
+        greet(stream)?;
+        let payload = receive(stream, LENGTH)?;
+        std::thread::sleep(Duration::from_secs(1)); // what the answer takes
+        stream.write_all(&payload)
+    })
+}
+
+#[test]
+fn a_signal_ends_the_search_with_what_was_found_so_far() {
+    let (target, received) = recorder();
+    let child = spawn(&mut load("--find-rate p50<10s --json", &[&target]));
+    // In the second window or a later one: the first has 300 at most.
+    (0..400).for_each(|_| drop(received.recv_timeout(PATIENCE).unwrap()));
+    let output = interrupt(child);
+    let [_, stderr] = said(&output);
+    assert_eq!(output.status.code(), Some(130), "{stderr}");
+    assert_eq!(stderr, "hello-load: cut short by a signal\n");
+    let report = report(&output);
+    assert_eq!(report["cut_short"], true, "{report}");
+    let reported = Reported {
+        report: &report,
+        seconds: 60,
+        limit: Some(Duration::from_secs(10)),
+        quantile: 0.5,
+    };
+    reported.assert_follows();
+    assert!(!reported.windows().is_empty(), "{report}");
+    assert!(number(&report, "right") >= 399, "{report}");
+}
+
+#[test]
+fn a_terminal_shows_how_far_the_search_is() {
+    if !have("script") {
+        return;
+    }
+    let (target, _received) = recorder();
+    let session = format!("{LOAD} -d 2s --find-rate 'p50<10s' {target} >/dev/null");
+    let mut script = Command::new("script");
+    let [shown, _] = said(&output(script.args(["-qec", &session, "/dev/null"])));
+    assert!(
+        shown.contains("window 1, 100/s: ? holds, ? fails, "),
+        "{shown}"
+    );
+    assert!(shown.contains("window 2, "), "{shown}");
+}

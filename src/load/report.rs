@@ -69,13 +69,29 @@ impl Report {
     /// all connections were held, it is the right exchanges a second of the whole run.
     #[must_use]
     pub fn throughput(&self) -> f64 {
-        let record = &self.record;
-        let churn = self.stage(Stage::Churn).filter(|_| record.churned > 0);
-        let (right, took) = match churn {
-            Some(churn) => (record.churned, churn),
-            None => (record.outcomes.right, self.elapsed),
-        };
+        let (right, took) = self.exchanged();
         right as f64 / took.as_secs_f64().max(1e-9)
+    }
+
+    /// The right exchanges that the [throughput](Self::throughput) counts, and in which time.
+    pub(crate) fn exchanged(&self) -> (u64, Duration) {
+        let churn = self.stage(Stage::Churn);
+        match churn.filter(|_| self.record.churned > 0) {
+            Some(churn) => (self.record.churned, churn),
+            None => (self.record.outcomes.right, self.elapsed),
+        }
+    }
+
+    /// The throughput with what it is made of.
+    pub(crate) fn about_rate(&self) -> String {
+        let (right, took) = self.exchanged();
+        let of = if self.record.churned > 0 {
+            "exchanging"
+        } else {
+            "the run"
+        };
+        let (seconds, rate) = (took.as_secs_f64(), self.throughput());
+        format!("{right} right in the {seconds:.2} s of {of}: {rate:.0} a second")
     }
 
     /// How long the stage took, if the run reached it.
@@ -144,7 +160,7 @@ impl Report {
         }
     }
 
-    /// What the table of latencies is about: failed exchanges have no time in it.
+    /// What the table of latencies is about.
     pub(crate) fn about_latencies(&self) -> String {
         let (right, wrong) = (self.record.outcomes.right, self.record.outcomes.wrongs());
         let all = (right + wrong).max(1) as f64;
@@ -166,10 +182,25 @@ impl Report {
         about
     }
 
-    /// How to read the table: every time counts from something that the load client did itself. What
-    /// had arrived before it looked would have no time of its own.
-    pub(crate) const PHASES: &'static str = "connect and greeting count from the connect, echo and eof from \
-                                     the payload; greeting + eof = total";
+    /// How to read the table, a line for each point. Every time counts from something that the load
+    /// client did itself. What had arrived before it looked would have no time of its own.
+    pub(crate) fn about_phases(&self) -> Vec<&'static str> {
+        let mut lines =
+            vec!["connect and greeting count from the connect, echo and eof from the payload;"];
+        lines.push(match self.rate {
+            None => "greeting + eof = total",
+            Some(_) => "greeting + eof = total, raw; total counts from when an exchange was due",
+        });
+        let record = &self.record;
+        let given_up =
+            self.search.is_some() && record.with_timed_out.len() > record.corrected.len();
+        if given_up {
+            lines.push("what was given up at the end of a window has its time so far");
+        } else if self.search.is_none() && record.outcomes.wrongs() > 0 {
+            lines.push("a phase also has the times of exchanges that failed after it");
+        }
+        lines
+    }
 
     /// The threads of the load client that had no time to spare: what they measure may be their own
     /// slowness.
@@ -195,8 +226,7 @@ impl Report {
         if !record.stood_still.is_zero() {
             let stood_still = Time(record.stood_still.as_nanos() as u64);
             remarks.push(format!(
-                "hello-load itself stood still for {stood_still}: timeouts leave that out, the times \
-                 below do not"
+                "hello-load itself stood still for {stood_still}; timeouts leave that out, times do not"
             ));
         }
         remarks.extend(self.busy_threads());

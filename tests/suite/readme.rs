@@ -154,8 +154,9 @@ fn without_times(report: &str) -> Vec<String> {
         let line = words.iter().enumerate().map(|(i, word)| {
             let next = words
                 .get(i + 1)
-                .map_or("", |next| next.trim_end_matches([',', ';']));
-            let is_time = ["ns", "µs", "ms", "s", "a", "at", "kB/s", "MB/s"].contains(&next);
+                .map_or("", |next| next.trim_end_matches([',', ';', ':']));
+            let is_time = ["ns", "µs", "ms", "s", "a", "at", "kB/s", "MB/s"].contains(&next)
+                || word.starts_with(|c: char| c.is_ascii_digit()) && word.ends_with('s');
             let word = word.trim_end_matches([',', ';']);
             let is_unit = ["ns", "µs", "ms", "s", "kB/s", "MB/s"].contains(&word);
             let is_seed = i > 0 && words[i - 1] == "seed";

@@ -86,11 +86,12 @@ fn verdict(page: &mut String, report: &Report) {
     let _ = write!(
         page,
         "<header>\n<p class=\"faint\">hello-load {}</p>\n<h1 class=\"{class}\">{verdict}</h1>\n\
-         <pre>{}</pre>\n<p class=\"faint\">{}, for {} s; seed {}</p>\n",
+         <pre>{}</pre>\n<p class=\"faint\">{}, for {} s; {}; seed {}</p>\n",
         env!("CARGO_PKG_VERSION"),
         command(&report.line),
         began.replace('T', " ").replace('Z', " UTC"),
         Number(report.elapsed.as_secs_f64(), 2),
+        report.about_rate(),
         report.seed
     );
     let search = report.search.iter().flat_map(Searched::remarks);
@@ -221,7 +222,7 @@ fn latency_table(page: &mut String, report: &Report, rows: &[Latency<'_>]) {
     let about = report.about_latencies();
     let _ = writeln!(page, "<section>\n<h2>Latency</h2>\n<p>The {about}.</p>");
     table(page, &headings, rows.iter().map(cells));
-    let phases = Report::PHASES;
+    let phases = report.about_phases().join(" ");
     let _ = writeln!(page, "<p class=\"faint\">{phases}.</p>\n</section>");
 }
 

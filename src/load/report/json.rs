@@ -44,6 +44,7 @@ impl Report {
             "bytes_received": record.bytes[1],
             "seconds": self.elapsed.as_secs_f64(),
             "rate": self.throughput(),
+            "exchanging_s": self.exchanged().1.as_secs_f64(),
             "asked_rate": self.rate,
             "missed": whole(record.missed),
             "latest_begin_us": micros(record.latest.as_nanos() as u64),

@@ -60,31 +60,28 @@ impl Report {
             record.outcomes.right + record.outcomes.wrongs(),
             self.elapsed.as_secs_f64(),
         );
-        let (right, wrong, rate) = (
-            record.outcomes.right,
-            record.outcomes.wrongs(),
-            self.throughput(),
-        );
+        let (right, wrong) = (record.outcomes.right, record.outcomes.wrongs());
         if let Some(cut_short) = self.cut_short() {
             writeln!(text, "{}", escape(&cut_short))?;
         }
         writeln!(
             text,
-            "{done} exchanges in {seconds:.2} s, {rate:.0} a second: {right} right, {wrong} wrong"
+            "{done} exchanges in {seconds:.2} s: {right} right, {wrong} wrong"
         )?;
+        writeln!(text, "{}", self.about_rate())?;
         writeln!(
             text,
-            "{} connections opened, {} at once at most, {} held, {} given up; seed {}",
-            record.outcomes.opened,
-            record.most_open,
-            record.held,
-            record.outcomes.given_up,
-            self.seed
+            "{} connections opened, {} at once at most, {} held, {} given up",
+            record.outcomes.opened, record.most_open, record.held, record.outcomes.given_up
         )?;
         let [sent, received] = record.bytes.map(|bytes| bytes as f64);
         let [out, back] = [sent, received].map(|bytes| Bytes(bytes / seconds.max(1e-9)));
         let [sent, received] = [sent, received].map(Bytes);
-        writeln!(text, "sent {sent}, {out}/s; received {received}, {back}/s")?;
+        let seed = self.seed;
+        writeln!(
+            text,
+            "sent {sent}, {out}/s; received {received}, {back}/s; seed {seed}"
+        )?;
         let ([payload, echoed], in_part) = (record.echoed, record.echoed_in_part);
         writeln!(
             text,
@@ -144,14 +141,8 @@ impl Report {
             return Ok(());
         }
         write!(text, "\n{}\n{}", self.about_latencies(), Table(rows))?;
-        writeln!(text, "{}", Self::PHASES)?;
-        if self.rate.is_some() {
-            writeln!(
-                text,
-                "total counts from when an exchange was meant to begin, raw from when it did"
-            )?;
-        }
-        Ok(())
+        let mut lines = self.about_phases().into_iter();
+        lines.try_for_each(|line| writeln!(text, "{line}"))
     }
 }
 
@@ -165,25 +156,26 @@ fn rows_left(text: &str, (rows, columns): (u16, u16)) -> usize {
         .max(LEAST_BARS)
 }
 
-/// At most 100 columns wide.
+/// Less than 80 columns wide, as long as there are fewer than 100 million exchanges.
 struct Table<'a>(&'a [Latency<'a>]);
 
 impl fmt::Display for Table<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:<15}", "")?;
+        write!(f, "{:<14}", "")?;
         for (_, heading, _) in FIGURES {
-            write!(f, "{heading:>9}")?;
+            write!(f, "{heading:>7}")?;
         }
-        writeln!(f, "{:>10}", "count")?;
+        writeln!(f, " {:>8}", "count")?;
         for Latency {
             name, histogram, ..
         } in self.0
         {
-            write!(f, "{name:<15}")?;
+            write!(f, "{name:<14}")?;
             for (_, _, figure) in FIGURES {
-                write!(f, "{:>9}", figure.time(histogram).to_string())?;
+                let time = figure.time(histogram).to_string();
+                write!(f, "{:>7}", time.replace(' ', ""))?;
             }
-            writeln!(f, "{:>10}", histogram.len())?;
+            writeln!(f, " {:>8}", histogram.len())?;
         }
         Ok(())
     }

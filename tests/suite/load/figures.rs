@@ -55,6 +55,8 @@ fn exchanges_that_time_out_have_a_total_of_their_own() {
     )));
     let header = "times of the 20 right exchanges; 20 failed (50.00 %), 20 of them timed out\n";
     assert!(stdout.contains(header), "{stdout}");
+    let phases = "\na phase also has the times of exchanges that failed after it\n";
+    assert!(stdout.contains(phases), "{stdout}");
     assert_eq!(stderr.lines().count(), 2, "{stderr}");
 }
 

@@ -217,8 +217,8 @@ fn the_distribution_fills_the_terminal() {
         return;
     }
     let (target, _received) = recorder();
-    for (rows, bars) in [(32, 15), (27, 10)] {
-        let session = format!("stty rows {rows} cols 100; {LOAD} -n 500 -c 4 {target} 2>/dev/null");
+    for (rows, bars) in [(32, 13), (27, 8)] {
+        let session = format!("stty rows {rows} cols 80; {LOAD} -n 500 -c 4 {target} 2>/dev/null");
         let mut script = Command::new("script");
         let [stdout, _] = said(&output(script.args(["-qec", &session, "/dev/null"])));
         let shown = stdout.lines().filter(|line| line.contains('≤')).count();

@@ -81,6 +81,8 @@ fn the_answer_comes_first() {
                        1000     1000    2.00 ms      100  holds\n    \
                        4000     4000    9.00 ms      100  fails: beyond the goal\n";
     assert!(text.contains(windows), "{text}");
+    let is_wide = |line: &&str| line.chars().count() > 80;
+    assert_eq!(text.lines().find(is_wide), None);
 }
 
 #[test]

@@ -217,6 +217,7 @@ impl<'a> Finder<'a> {
             (None, Err(e)) => return Err(e),
         };
         record.close(self.began.elapsed());
+        record.threads.clear(); // those of all windows; the search has looked at each
         let best = found.and_then(|found| self.held.remove(&found.rate));
         record.set_times(best.map_or_else(nothing, Ok)?);
         Ok(Run {

@@ -3,6 +3,7 @@
 use std::fmt::{self, Write};
 
 use super::Report;
+use super::beside::Compared;
 use super::latency::FIGURES;
 use super::quantity::{Bytes, Count, Number};
 use super::targets::HEADINGS;
@@ -19,27 +20,31 @@ impl Report {
 
     fn write_markdown(&self, text: &mut String) -> fmt::Result {
         self.markdown_verdict(text)?;
+        self.markdown_search(text)?;
         self.markdown_wrongs(text)?;
         self.markdown_targets(text)?;
+        self.markdown_comparisons(text)?;
         self.markdown_latencies(text)
     }
 
     fn markdown_verdict(&self, text: &mut String) -> fmt::Result {
         let record = &self.record;
         let (right, wrong) = (record.outcomes.right, record.outcomes.wrongs());
-        let sign = if right == 0 || wrong > 0 || record.missed > 0 {
-            "❌"
-        } else {
-            "✅"
-        };
         let seconds = self.elapsed.as_secs_f64();
-        writeln!(
-            text,
-            "### {sign} {} right, {} wrong, {} a second\n",
-            Count(right),
-            Count(wrong),
-            Number(self.throughput(), 0)
-        )?;
+        if let Some(search) = &self.search {
+            let sign = sign(search.found.is_some());
+            writeln!(text, "### {sign} {}\n", plain(&search.headline()))?;
+        } else {
+            let is_good = right > 0 && wrong == 0 && record.missed == 0;
+            writeln!(
+                text,
+                "### {} {} right, {} wrong, {} a second\n",
+                sign(is_good),
+                Count(right),
+                Count(wrong),
+                Number(self.throughput(), 0)
+            )?;
+        }
         writeln!(text, "{}\n", code(&self.line))?;
         let [sent, received] = record.bytes.map(|bytes| Bytes(bytes as f64));
         writeln!(
@@ -88,6 +93,38 @@ impl Report {
         writeln!(text)
     }
 
+    fn markdown_search(&self, text: &mut String) -> fmt::Result {
+        let Some(search) = &self.search else {
+            return Ok(());
+        };
+        for remark in search.remarks() {
+            writeln!(text, "{}\n", plain(&remark))?;
+        }
+        table_head(text, search.headings())?;
+        for row in search.rows() {
+            table_row(text, row.iter().map(|cell| plain(cell)))?;
+        }
+        writeln!(text)
+    }
+
+    /// Beside the first target, and beside an earlier run.
+    fn markdown_comparisons(&self, text: &mut String) -> fmt::Result {
+        let targets = self.tallies().skip(1).zip(self.beside_first());
+        for (target, compared) in targets {
+            writeln!(text, "{} beside the first target:\n", code(&target.target))?;
+            compared_list(text, &compared, "the first")?;
+        }
+        if let Some(baseline) = &self.baseline {
+            let began = humantime::format_rfc3339_seconds(baseline.began);
+            writeln!(
+                text,
+                "Beside the baseline of {began}, with 95 % intervals:\n"
+            )?;
+            compared_list(text, &self.beside_baseline(), "the baseline")?;
+        }
+        Ok(())
+    }
+
     fn markdown_latencies(&self, text: &mut String) -> fmt::Result {
         let mut rows = self.latencies();
         rows.retain(|row| !row.histogram.is_empty());
@@ -103,8 +140,20 @@ impl Report {
             let count = Count(row.histogram.len()).to_string();
             table_row(text, name.chain(figures).chain([count]))?;
         }
-        writeln!(text, "\n{}. {}", self.about_latencies(), Self::PHASES)
+        let phases = self.about_phases().join(" ");
+        writeln!(text, "\n{}. {phases}", self.about_latencies())
     }
+}
+
+fn sign(is_good: bool) -> &'static str {
+    if is_good { "✅" } else { "❌" }
+}
+
+fn compared_list(text: &mut String, compared: &[Compared], with: &str) -> fmt::Result {
+    for compared in compared {
+        writeln!(text, "- {}", plain(&compared.sentence(with)))?;
+    }
+    writeln!(text)
 }
 
 /// The headings, of which all but the first are of numbers.

@@ -90,7 +90,7 @@
 )]
 
 // The protocols in tests/protocols are written as a user's are, and the unit tests use them, too.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 extern crate self as hello_echo;
 
 /// The README's example of embedding compiles.
@@ -113,6 +113,9 @@ mod server;
 #[doc(hidden)] // for tests/fuzz
 pub use protocol::scrape;
 pub use protocol::{Deadline, End, MAX_ENDS, Protocol, Unsent, Want, hello};
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use reactor::simulation::choices;
 pub use reactor::{Bytes, Stats};
 pub use server::address::{Address, LocalAddr, ParseAddressError};
 pub use server::config::Config;

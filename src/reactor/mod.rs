@@ -57,12 +57,12 @@ mod calls;
 mod connection;
 pub(crate) mod deadlines;
 mod gate;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod models;
 mod rules;
 mod shutdown;
-#[cfg(test)]
-mod simulation;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod simulation;
 mod stats;
 mod system;
 

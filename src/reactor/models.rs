@@ -17,19 +17,37 @@ pub(super) use protocols::daytime::{self, Daytime};
 pub(super) use protocols::echo::Echo;
 pub(super) use verse::Verse;
 
-/// splitmix64: it is small, and every seed is as good as the others.
-pub(super) struct Random(pub(super) u64);
+/// Who makes the choices.
+#[derive(Clone)]
+pub(super) enum Random {
+    /// splitmix64: it is small, and every seed is as good as the others.
+    Seed(u64),
+    /// A fuzzer. When its bytes are used up, the numbers of seed 0 follow.
+    #[cfg(fuzzing)]
+    Bytes(std::vec::IntoIter<u8>),
+}
 
 impl Random {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
     pub(super) fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
+        let number = match self {
+            Self::Seed(state) => {
+                *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+                let z = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+                let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+                z ^ (z >> 31)
+            }
+            #[cfg(fuzzing)]
+            Self::Bytes(bytes) => {
+                let count = if n > 256 { 2 } else { 1 };
+                let chosen = bytes.by_ref().take(count);
+                let chosen = chosen.fold(0, |sum, byte| sum << 8 | u64::from(byte));
+                if bytes.len() == 0 {
+                    *self = Self::Seed(0);
+                }
+                chosen
+            }
+        };
+        (number % n as u64) as usize
     }
 
     pub(super) fn one_in(&mut self, n: usize) -> bool {
@@ -157,7 +175,7 @@ const REQUESTS: [&[u8]; 3] = [
 /// The answers. The tests of the protocol check that they are right.
 static ANSWERS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     let answer = |request: &&[u8]| {
-        let mut page = Scrape::settings(&mut Random(0));
+        let mut page = Scrape::settings(&mut Random::Seed(0));
         let mut scrape = Scrape::open(&mut page);
         scrape.handle_received(request, &mut page);
         match scrape.want(&page, &[]) {

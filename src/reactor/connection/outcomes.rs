@@ -161,7 +161,7 @@ fn play<M: Model>(seed: u64, script: &[Outcome], conditions: Conditions) -> bool
     let stream = Scripted::<M> {
         script: script.iter(),
         used_up: false,
-        shared: M::settings(&mut Random(seed)),
+        shared: M::settings(&mut Random::Seed(seed)),
         conditions,
         calls: 0,
         past: Past {
@@ -176,7 +176,7 @@ fn play<M: Model>(seed: u64, script: &[Outcome], conditions: Conditions) -> bool
         recv_edge: false,
         is_in_doubt: false,
     };
-    let mut common = common::<M>(M::settings(&mut Random(seed)));
+    let mut common = common::<M>(M::settings(&mut Random::Seed(seed)));
     let mut connection = Connection::<_, M>::new(stream, &mut common.shared);
     let mut readiness = Readiness::New;
     let mut registered = Interest::READABLE;
@@ -287,7 +287,7 @@ fn explore_all<M: Model>(seed: u64, depth: usize, at_least: usize) {
 /// A seed whose settings are a greeting of one byte and up to three bytes of a message.
 fn short_hello() -> u64 {
     let is_short = |seed: &u64| {
-        let settings = Hello::settings(&mut Random(*seed));
+        let settings = Hello::settings(&mut Random::Seed(*seed));
         settings.greeting.len() == 1 && settings.max_read == 3
     };
     (0..1_000).find(is_short).unwrap()

@@ -7,14 +7,18 @@
 //! `SEEDS=0..1000000` runs a range.
 
 mod checks;
+#[cfg(fuzzing)]
+pub mod choices;
 mod kernel;
 mod poll;
+#[cfg(test)]
 mod scenarios;
+#[cfg(test)]
 mod seeds;
 mod world;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -52,8 +56,8 @@ struct Simulation<M: Model> {
 }
 
 impl<M: Model> Simulation<M> {
-    fn new(seed: u64, poll: Poll, tells: bool) -> Self {
-        let mut random = Random(seed);
+    fn new(mut random: Random, poll: Poll, tells: bool) -> Self {
+        let [ours, theirs] = [(); 2].map(|()| M::settings(&mut random.clone()));
         let ms = |random: &mut Random, from: &[u64]| Duration::from_millis(random.choose(from));
         let rules = Rules {
             capacity: 1 + random.below(12),
@@ -63,11 +67,10 @@ impl<M: Model> Simulation<M> {
             stats: ms(&mut random, &[0, 0, 70]),
         };
         let listeners = 1 + random.below(3);
-        let settings = || M::settings(&mut Random(seed));
-        let mut world = World::new(random, settings(), rules, listeners);
+        let mut world = World::new(random, theirs, rules, listeners);
         world.are_shared = world.random.one_in(4);
         world.poll = poll;
-        Self::with(world, settings(), tells)
+        Self::with(world, ours, tells)
     }
 
     fn with(world: World<M>, shared: M::Shared, tells: bool) -> Self {
@@ -94,13 +97,10 @@ impl<M: Model> Simulation<M> {
         }
     }
 
-    fn run(&mut self) {
-        while self.step < STEPS {
-            self.step += 1;
-            self.act();
-            self.check();
-        }
-        self.settle();
+    fn step(&mut self) {
+        self.step += 1;
+        self.act();
+        self.check();
     }
 
     /// One thing happens.

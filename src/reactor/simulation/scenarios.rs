@@ -10,8 +10,8 @@ use crate::protocol::scrape::Scrape;
 fn whoever_has_asked_stays_longest() {
     let mut rules = Rules::new(2);
     rules.full = Full::OldestLeaves;
-    let page = || Scrape::settings(&mut Random(0));
-    let world = World::<Scrape>::new(Random(0), page(), rules, 1);
+    let page = || Scrape::settings(&mut Random::Seed(0));
+    let world = World::<Scrape>::new(Random::Seed(0), page(), rules, 1);
     let mut simulation = Simulation::with(world, page(), false);
     let arrive = |simulation: &mut Simulation<Scrape>, room, asks: bool| {
         let world = &mut *simulation.world.borrow_mut();
@@ -41,7 +41,12 @@ fn whoever_has_asked_stays_longest() {
 /// A calm world with one listener or more, for so many connections.
 fn calm(listeners: usize, capacity: usize) -> Simulation<Hello> {
     let settings = Settings::default();
-    let world = World::new(Random(0), settings.clone(), Rules::new(capacity), listeners);
+    let world = World::new(
+        Random::Seed(0),
+        settings.clone(),
+        Rules::new(capacity),
+        listeners,
+    );
     Simulation::with(world, settings, false)
 }
 

@@ -1,5 +1,6 @@
 //! Many seeds, for every protocol, on every core; and that the adversary reaches everything.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::super::models::{Chargen, Daytime, Echo, Verse};
@@ -92,8 +93,11 @@ fn simulate<M: Model>(poll: Poll, usual: u64, reasons: &[&str]) {
 
 fn run<M: Model>(seed: u64, poll: Poll, tells: bool) -> Totals {
     let _seed = Seed(seed, M::NAME, poll);
-    let mut simulation = Simulation::<M>::new(seed, poll, tells);
-    simulation.run();
+    let mut simulation = Simulation::<M>::new(Random::Seed(seed), poll, tells);
+    while simulation.step < STEPS {
+        simulation.step();
+    }
+    simulation.settle();
     let (stats, world) = (simulation.reactor.stats(), simulation.world.borrow());
     let lost = world.sockets.iter().filter(|s| s.accepted_at.is_none());
     Totals {

@@ -21,13 +21,14 @@ use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
 use hello_echo::hello::{Hello, MAX_MESSAGE, Settings};
-use hello_echo::{Address, Config, LocalAddr, Server};
+use hello_echo::{Address, Config, LocalAddr, Protocol, Server, Want};
 use socket2::SockRef;
 
 use util::{PATIENCE, TempPath, assert_greeted, assert_rest, connect, connect_unix};
 
 const NOW: Option<Duration> = Some(Duration::ZERO);
 const SHORT: Duration = Duration::from_millis(100);
+const SECOND: Duration = Duration::from_secs(1);
 
 fn server(set: impl FnOnce(&mut Config, &mut Settings)) -> Server {
     let (mut config, mut hello) = (Config::default(), Settings::default());
@@ -64,6 +65,50 @@ fn a_turn_without_work_ends_with_its_timeout() {
     server.turn(Some(SHORT)).unwrap();
     assert!(start.elapsed() >= SHORT);
     assert_eq!(server.clients(), 0);
+}
+
+/// Receives for ever, until a second is over. To open it takes longer than that, as if this process were
+/// stopped while it accepts.
+struct Stopped;
+
+impl Protocol for Stopped {
+    type Shared = ();
+    const ENDS: &'static [&'static str] = &[];
+
+    fn open((): &mut ()) -> Self {
+        std::thread::sleep(SECOND + SECOND / 2);
+        Self
+    }
+
+    fn want<'a>(&'a self, (): &'a (), _: &'a [u8]) -> Want<'a> {
+        Want::Receive
+    }
+
+    fn handle_sent(&mut self, _: usize, (): &mut ()) {}
+
+    fn handle_received(&mut self, _: &[u8], (): &mut ()) {}
+
+    fn waits((): &()) -> Vec<Duration> {
+        vec![SECOND]
+    }
+}
+
+/// A client that the turn reaches late has all its time all the same.
+#[test]
+fn a_deadline_counts_from_the_end_of_the_turn_that_set_it() {
+    let mut config = Config::default();
+    config.listen = vec!["127.0.0.1:0".parse().unwrap()];
+    let mut server: Server<Stopped> = Server::bind(&config, ()).unwrap();
+    let LocalAddr::Tcp(address) = server.local_addrs()[0].clone() else {
+        unreachable!()
+    };
+    let _client = connect(address);
+    for _ in 0..3 {
+        server.turn(NOW).unwrap();
+        assert_eq!(server.clients(), 1);
+    }
+    server.turn(None).unwrap(); // sleeps until the deadline
+    assert_eq!((server.clients(), server.stats().timed_out), (0, 1));
 }
 
 /// Sixteen a turn, and the rest are not forgotten.

@@ -160,6 +160,25 @@ impl Deadlines {
         }
     }
 
+    /// The deadlines that were set at `began` count from `now` on instead.
+    pub(crate) fn restart(&mut self, timers: &mut impl Timers, began: Moment, now: Moment) {
+        for (kind, queue) in self.queues.iter_mut().enumerate() {
+            let (due, later) = (began.after(queue.wait), now.after(queue.wait));
+            let mut last = queue.end.prev; // those that were set last are at the end of the queue
+            while last != Link::end(kind) {
+                let timer = timers.timer(last.0 as usize);
+                let Some(timer) = timer.filter(|timer| timer.due == Some(due)) else {
+                    break;
+                };
+                timer.due = Some(later);
+                last = timer.prev;
+            }
+            if last == Link::end(kind) && queue.end.due.is_some() {
+                queue.end.due = Some(later); // the first was one of them
+            }
+        }
+    }
+
     /// A deadline that is over by `now`: its kind and its entry. It stays until it is cancelled.
     pub(crate) fn expired(&self, now: Moment) -> Option<(usize, usize)> {
         let is_over = |queue: &Queue| queue.end.due.is_some_and(|due| due <= now);
@@ -210,7 +229,8 @@ mod tests {
     #[test]
     fn every_short_sequence_matches_a_plain_list() {
         const DEPTH: u32 = 5;
-        const OPERATIONS: usize = 10; // set one of three in one of two kinds; cancel one; expire
+        // Set one of three in one of two kinds; cancel one; expire; the last step ends only now.
+        const OPERATIONS: usize = 11;
         for sequence in 0..OPERATIONS.pow(DEPTH) {
             let mut deadlines = Deadlines::new(WAITS.map(Duration::from_nanos));
             let mut timers: Vec<Timer> = (0..3).map(|_| Timer::IDLE).collect();
@@ -227,6 +247,15 @@ mod tests {
                     operation @ 6..9 => {
                         deadlines.cancel(&mut timers, operation - 6);
                         model.retain(|(_, _, key)| *key != operation - 6);
+                    }
+                    9 => {
+                        let began = now.saturating_sub(1);
+                        deadlines.restart(&mut timers, at(began), at(now));
+                        for (due, kind, _) in &mut model {
+                            if *due == began + WAITS[*kind] {
+                                *due = now + WAITS[*kind];
+                            }
+                        }
                     }
                     _ => {
                         while let Some((kind, key)) = deadlines.expired(at(now)) {

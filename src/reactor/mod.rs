@@ -27,7 +27,8 @@
 //!   buffer, and a heap buffer exists only for bytes that the kernel does not take yet.
 //! - **Every connection has a deadline**: the protocol's, then one for the peer's FIN. When it is
 //!   over, the connection is driven once more, and closed only if that changes nothing: this
-//!   process may have been stopped while the peer's message arrived.
+//!   process may have been stopped while the peer's message arrived. A deadline counts from the
+//!   end of the turn that set it.
 //! - **Bounded work.** Events, accepts, expiries, the calls of a connection and the bytes that it
 //!   moves are all bounded in a turn. So a flood delays the others by its share of a turn, and any
 //!   number of floods by one turn.
@@ -272,6 +273,13 @@ impl<S: System, P: Protocol> Reactor<S, P> {
         }
         debug_assert_eq!(self.clients() as u64, self.stats.open());
         Ok(())
+    }
+
+    /// The turn that began at that moment is over only now. The deadlines that it set count from now on: if
+    /// this process was stopped in the midst of the turn, a peer that was greeted after that has all its
+    /// time to answer.
+    pub fn restart_deadlines(&mut self, began: Moment, now: Moment) {
+        self.deadlines.restart(&mut self.slab, began, now);
     }
 
     /// Drives the connection with this key, if there is one. An earlier event of this batch may

@@ -35,6 +35,7 @@ pub(crate) trait Guest: Send {
     /// Whether some of these events are its own.
     #[cfg(feature = "metrics")]
     fn has_events(&self, events: &Events) -> bool;
+    fn restart_deadlines(&mut self, began: Moment, now: Moment);
     fn alarm(&self) -> Option<Moment>;
     fn shut_down(&mut self, now: Moment);
     fn is_shut_down(&self) -> bool;
@@ -57,6 +58,10 @@ where
     #[cfg(feature = "metrics")]
     fn has_events(&self, events: &Events) -> bool {
         self.system.events(events).next().is_some()
+    }
+
+    fn restart_deadlines(&mut self, began: Moment, now: Moment) {
+        self.restart_deadlines(began, now);
     }
 
     fn alarm(&self) -> Option<Moment> {

@@ -42,6 +42,10 @@ pub use handle::Handle;
 /// The most events taken from one poll. Others wait in the kernel, in order, for the next.
 const EVENTS_PER_TURN: usize = 256;
 
+/// A turn's work is bounded, and takes a few milliseconds at most. If a turn takes longer than this, the
+/// process was stopped, or had no processor.
+const LONG_TURN: Duration = Duration::from_millis(10);
+
 /// The limit of memory: an idle client of hello takes so many bytes of the table.
 const _: () = assert!(
     Reactor::<Sockets, Hello>::ENTRY_BYTES <= 40,
@@ -254,7 +258,19 @@ impl<P: Protocol> Server<P> {
             let is_stopping = self.reactor.is_shutting_down();
             manager.handle(now, self.reactor.stats(), is_stopping);
         }
+        self.restart_deadlines(now);
         Ok(())
+    }
+
+    /// If this process was stopped in the midst of the turn, which began at that moment.
+    fn restart_deadlines(&mut self, began: Moment) {
+        let now = self.now();
+        if began.until(now) > LONG_TURN {
+            self.reactor.restart_deadlines(began, now);
+            for guest in self.guests.iter_mut().chain(&mut self.metrics) {
+                guest.restart_deadlines(began, now);
+            }
+        }
     }
 
     /// Sleeps until the first of: an event, an alarm, `timeout`. Returns whether a signal

@@ -59,6 +59,16 @@ impl Socket {
         self.unread() > 0 || self.fin || self.reset
     }
 
+    /// From when its deadlines may count.
+    pub(super) fn moments(&mut self) -> [&mut Option<Moment>; 4] {
+        [
+            &mut self.accepted_at,
+            &mut self.moved_at,
+            &mut self.answered_at,
+            &mut self.half_closed_at,
+        ]
+    }
+
     pub(super) fn is_writable(&self) -> bool {
         self.room > 0 || self.reset
     }

@@ -45,6 +45,8 @@ mod settings;
 mod short_writes;
 mod shutdown;
 mod signals;
+#[cfg(feature = "load")]
+mod soak;
 mod stdio;
 mod storms;
 mod unix_sockets;

@@ -14,7 +14,7 @@ use crate::util::{
 };
 
 /// A server with metrics on a port of their own, and their address from its log.
-fn watched(options: &[&str]) -> (Server, SocketAddr) {
+pub(crate) fn watched(options: &[&str]) -> (Server, SocketAddr) {
     spawn_watched(
         Command::new(BINARY)
             .args(["--listen", "127.0.0.1:0"])
@@ -53,7 +53,7 @@ fn ask(mut stream: impl Read + Write, request: &[u8]) -> (String, String) {
 
 const REQUEST: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: here\r\nAccept: */*\r\n\r\n";
 
-fn page(address: SocketAddr) -> String {
+pub(crate) fn page(address: SocketAddr) -> String {
     let (head, body) = ask(connect(address), REQUEST);
     assert!(
         head.starts_with("HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4;"),
@@ -63,7 +63,7 @@ fn page(address: SocketAddr) -> String {
 }
 
 /// The samples of the page, without their common prefix, and without those that are 0.
-fn samples(page: &str) -> BTreeMap<&str, u64> {
+pub(crate) fn samples(page: &str) -> BTreeMap<&str, u64> {
     let samples = page.lines().filter(|line| !line.starts_with('#'));
     let samples = samples.map(|line| {
         line.strip_prefix("hello_echo_")

@@ -111,7 +111,7 @@ fn no_newcomers_are_dropped() {
 /// Clients at once.
 const AT_ONCE: u64 = 32;
 
-fn roll(listen: &str) -> (Load, [Server; 2]) {
+pub(crate) fn roll(listen: &str) -> (Load, [Server; 2]) {
     const ROUNDS: usize = 4;
     let on = |address: &str| {
         let mut command = Command::new(BINARY);

@@ -69,6 +69,11 @@ impl Timer {
         prev: Link(0),
         next: Link(0),
     };
+
+    #[cfg(test)]
+    pub(crate) fn due(&self) -> Option<Moment> {
+        self.due
+    }
 }
 
 /// Where the timers' entries are.

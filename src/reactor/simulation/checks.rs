@@ -4,7 +4,7 @@ use super::poll::Side;
 use super::world::{Queue, Socket, World};
 use super::*;
 
-impl<M: Model> Simulation<M> {
+impl<M: Model, S: System<Listener = SimulatedListener<M>>> Simulation<M, S> {
     /// What holds after every turn: no connection outstays the grace, or a deadline, unless others have
     /// much to say when theirs is over; no pause goes on when a descriptor has come free; and a queue
     /// that others have, too, is left to them at half of the grace.

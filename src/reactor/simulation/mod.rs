@@ -4,12 +4,14 @@
 //! interrupts, runs out of descriptors and reports late or for nothing, as epoll or as kqueue does, and
 //! time that passes. After every step the promises are checked.
 //! `SEEDS=17 cargo test simulation -- --nocapture` replays a seed and tells its steps;
-//! `SEEDS=0..1000000` runs a range.
+//! `SEEDS=0..1000000` runs a range. `picture` draws what happens, turn by turn.
 
 mod checks;
 #[cfg(fuzzing)]
 pub mod choices;
 mod kernel;
+#[cfg(test)]
+mod picture;
 mod poll;
 #[cfg(test)]
 mod scenarios;
@@ -42,21 +44,33 @@ const ACCEPT_ERRORS: [i32; 7] = [
     libc::EXFULL,
 ];
 
-/// One seed's run.
-struct Simulation<M: Model> {
+/// One seed's run. `S` is what the reactor calls: the invented kernel, or something in front of it.
+struct Simulation<M: Model, S: System = Kernel<M>> {
     world: Rc<RefCell<World<M>>>,
-    reactor: Reactor<Kernel<M>, M>,
+    reactor: Reactor<S, M>,
     /// What the table can hold without growing.
     room: usize,
     /// What was done until the last turn.
     done: [u64; 8],
+    /// What was reported in the last turn.
+    events: Vec<Event>,
     tells: bool,
     step: usize,
     turns: u64,
 }
 
 impl<M: Model> Simulation<M> {
-    fn new(mut random: Random, poll: Poll, tells: bool) -> Self {
+    fn new(random: Random, poll: Poll, tells: bool) -> Self {
+        let (world, shared) = Self::invent(random, poll);
+        Self::with(world, shared, tells)
+    }
+
+    fn with(world: World<M>, shared: M::Shared, tells: bool) -> Self {
+        Self::over(world, shared, tells, |kernel| kernel)
+    }
+
+    /// The world that these random numbers make, and what its connections share.
+    fn invent(mut random: Random, poll: Poll) -> (World<M>, M::Shared) {
         let [ours, theirs] = [(); 2].map(|()| M::settings(&mut random.clone()));
         let ms = |random: &mut Random, from: &[u64]| Duration::from_millis(random.choose(from));
         let rules = Rules {
@@ -70,21 +84,29 @@ impl<M: Model> Simulation<M> {
         let mut world = World::new(random, theirs, rules, listeners);
         world.are_shared = world.random.one_in(4);
         world.poll = poll;
-        Self::with(world, ours, tells)
+        (world, ours)
     }
+}
 
-    fn with(world: World<M>, shared: M::Shared, tells: bool) -> Self {
+impl<M: Model, S: System<Listener = SimulatedListener<M>>> Simulation<M, S> {
+    fn over(
+        world: World<M>,
+        shared: M::Shared,
+        tells: bool,
+        system: impl FnOnce(Kernel<M>) -> S,
+    ) -> Self {
         let (rules, listeners) = (world.rules.clone(), world.queues.len());
         let world = Rc::new(RefCell::new(world));
         let kernel = Kernel(world.clone());
         let listener = |index| SimulatedListener(kernel.clone(), index);
         let listeners = (0..listeners).map(listener).collect();
-        let reactor = Reactor::new(kernel.clone(), listeners, shared, rules);
+        let reactor = Reactor::new(system(kernel), listeners, shared, rules);
         Self {
             world,
             room: reactor.slab.capacity(),
             reactor,
             done: [0; 8],
+            events: vec![],
             tells,
             step: 0,
             turns: 0,
@@ -251,7 +273,8 @@ impl<M: Model> Simulation<M> {
         self.tell(|| format!("turn {events:?}"));
         self.turns += 1;
         let (now, count) = (self.world.borrow().now, events.len());
-        self.reactor.handle(events.into_iter(), now).unwrap();
+        self.reactor.handle(events.iter().copied(), now).unwrap();
+        self.events = events;
         let world = self.world.borrow();
         let (received, given) = (world.received, world.given);
         let most = BYTES_PER_TURN + (count + ACCEPTS_PER_TURN * world.queues.len()) * SLICE;

@@ -111,6 +111,19 @@ fn a_deadline_counts_from_the_end_of_the_turn_that_set_it() {
     assert_eq!((server.clients(), server.stats().timed_out), (0, 1));
 }
 
+/// One event reports the message and the FIN. The echo is owed all the same.
+#[test]
+fn a_message_with_a_fin_behind_it_is_echoed() {
+    let mut server = server(|_, _| {});
+    let mut client = client(&server);
+    client.write_all(b"hi").unwrap();
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    server.turn(NOW).unwrap(); // accepts and greets
+    turn_until(&mut server, 0);
+    assert_rest(&mut client, b"hello\nhi");
+    assert_eq!(server.stats().ended(Hello::ECHOED), 1);
+}
+
 /// Sixteen a turn, and the rest are not forgotten.
 #[test]
 fn a_turn_accepts_a_bounded_run() {

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | embed the server | [`Server`], [`Config`] and [`hello::Settings`] |
 //! | write your own protocol | [`Protocol`] |
+//! | learn what goes wrong with event loops | [`course`], fifteen faults, each of them run |
 //! | understand the event loop | [`reactor`] |
 //! | see what an exchange costs | [`costs`] |
 //! | test a server | [`load`] |
@@ -99,6 +100,7 @@ extern crate self as hello_echo;
 pub struct Readme;
 
 pub mod costs;
+pub mod course;
 mod error;
 #[cfg(feature = "load")]
 pub mod load;

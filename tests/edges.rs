@@ -195,7 +195,7 @@ fn registering_reports_what_is_there() {
 }
 
 #[test]
-fn what_comes_after_would_block_makes_an_edge() {
+fn bytes_after_would_block_make_an_edge() {
     with_each(|kind, ours, peer| {
         let mut watch = Watch::new();
         watch.register(&ours, READ);
@@ -232,7 +232,7 @@ fn room_after_would_block_makes_an_edge() {
 
 /// A receive that does not fill its buffer has emptied the queue, and nobody asks again.
 #[test]
-fn what_comes_after_a_short_receive_makes_an_edge() {
+fn bytes_after_a_short_receive_make_an_edge() {
     with_each(|kind, ours, peer| {
         let mut watch = Watch::new();
         watch.register(&ours, READ);
@@ -280,7 +280,7 @@ fn registering_again_reports_what_is_left() {
 /// kqueue reports the FIN with the data before it. The event must report it in any case, because
 /// otherwise a receive that does not fill its buffer is the last one.
 #[test]
-fn a_fin_behind_unread_bytes_is_told_of() {
+fn a_fin_after_unread_bytes_is_reported() {
     with_each(|kind, ours, peer| {
         send(&peer, 10);
         peer.shutdown(std::net::Shutdown::Write).unwrap();
@@ -294,7 +294,7 @@ fn a_fin_behind_unread_bytes_is_told_of() {
 }
 
 #[test]
-fn a_reset_is_told_of_whatever_the_socket_waits_for() {
+fn a_reset_is_reported_whatever_the_socket_waits_for() {
     for interest in [READ, WRITE, READ | WRITE] {
         let (ours, peer) = tcp();
         fill(&ours);

@@ -266,7 +266,7 @@ fn exchanges_beside(members: usize, conduct: &Conduct) {
 
 /// From its acceptance on, whether it is silent or does not read its bytes.
 #[test]
-fn the_timeout_ends_who_does_not_take_its_echo() {
+fn the_timeout_ends_a_client_that_does_not_take_its_echo() {
     let path = TempPath::new("timeout.sock");
     let mut server = server(|config, hello| {
         config.listen = vec![Address::Unix(path.0.clone())];

@@ -35,3 +35,10 @@ pages! {
     page_15_buffers "15-buffers.md" "15-buffers.rs"
     page_16_ours "16-ours.md"
 }
+
+/// Ten scenarios, turn by turn: what clients, kernel, reactor and slab do. Step with the buttons or with
+/// the arrow keys.
+///
+#[doc = include_str!("../reactor/simulation/picture/picture.html")]
+#[cfg(not(doctest))]
+pub mod picture {}

@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fin_in_place_of_a_message_is_owed_nothing() {
+    fn a_fin_in_place_of_a_message_gets_no_echo() {
         let mut driver = Driver::new(Settings::default());
         driver.step("send");
         driver.hello.handle_fin(&mut driver.settings);

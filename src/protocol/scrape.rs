@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_hears_so() {
+    fn a_wrong_request_is_told_so() {
         for request in [
             "\0",
             "GET\r\n",

@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_no_path() {
+    fn a_name_is_not_a_path() {
         let check = |text: &str, name: Option<&[u8]>, path: Option<&str>| {
             let address = unix(Path::new(text)).unwrap();
             assert_eq!(address.as_abstract_namespace(), name, "{text}");
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_told_why() {
+    fn a_wrong_address_is_explained() {
         let expected = "expected HOST:PORT, [V6]:PORT, unix:PATH or unix:@NAME";
         check("", Err(expected));
         check("8000", Err(expected));

@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_least_limit_binds() {
+    fn the_lowest_limit_binds() {
         let check = |limits: &[(u64, &str)], fits: usize, line: &str| {
             let limits = limits.iter().map(|(n, name)| (*n, (*name).to_owned()));
             let capacity = Capacity::least(limits.collect(), |n| n <= fits);
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_binds_if_it_is_less() {
+    fn a_lower_limit_that_was_asked_for_binds() {
         let one = Capacity::find(Some(1), 40, 0).unwrap();
         assert_eq!(
             one.to_string(),

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_are_told_while_they_change_and_then_no_more() {
+    fn counts_are_sent_only_while_they_change() {
         let (theirs, mut ours) = pair("counts", None);
         let mut stats = Stats::default();
         ours.handle(at(10), &stats, false);
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn the_watchdog_is_told_in_half_its_time() {
+    fn the_watchdog_gets_a_sign_in_half_its_time() {
         let (theirs, mut ours) = pair("watchdog", Some(Duration::from_millis(50)));
         let stats = Stats::default();
         for (now, pings) in [(0, 1), (49, 0), (50, 1), (170, 1), (219, 0), (220, 1)] {
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn the_watchdog_is_whom_it_is_meant_for() {
+    fn the_watchdog_is_only_for_its_process() {
         let (us, other) = (std::process::id().to_string(), "1".to_owned());
         let in_micros = |watched: Option<&String>, asked: &str| {
             watchdog(watched.cloned(), Some(asked.to_owned())).map(|every| every.as_micros())
@@ -230,7 +230,7 @@ mod tests {
 
     /// A manager that had no room receives everything once it has room.
     #[test]
-    fn what_does_not_go_out_goes_out_later() {
+    fn unsent_news_is_sent_later() {
         let (theirs, mut ours) = pair("full", None);
         let mut stats = Stats::default();
         while ours.send("").is_ok() {}
@@ -254,7 +254,7 @@ mod tests {
 
     /// A manager that does not read, or has gone, does not delay us.
     #[test]
-    fn it_waits_for_nobody() {
+    fn it_never_waits() {
         let (theirs, mut ours) = pair("deaf", Some(Duration::from_nanos(1)));
         for now in 1..10_000 {
             ours.handle(at(now), &Stats::default(), false);

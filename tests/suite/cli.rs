@@ -71,7 +71,7 @@ fn wrong_usage_is_2_and_names_the_fault() {
 }
 
 #[test]
-fn what_keeps_it_from_running_is_one_line() {
+fn an_error_at_the_start_is_one_line() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let in_use = format!("cannot listen on {address}: Address already in use (os error 98)");

@@ -14,7 +14,7 @@ use crate::util::{
 /// An error that does not pass neither spins nor fills the log: a run of tries every 100 ms, a line
 /// every second.
 #[test]
-fn an_error_that_stays_is_met_with_patience() {
+fn an_error_that_does_not_pass_neither_spins_nor_fills_the_log() {
     if !have_strace() {
         return;
     }
@@ -97,7 +97,7 @@ fn clients_beyond_the_descriptor_limit_wait_for_their_turn() {
 /// arrives to make an edge. The client that waits is served all the same, and at once: in the trace
 /// no wait runs out between the close of ours and the accept that it makes possible.
 #[test]
-fn the_last_in_the_queue_is_served_as_soon_as_one_leaves() {
+fn the_last_client_in_the_queue_is_served_as_soon_as_one_leaves() {
     if !have_strace() {
         return;
     }
@@ -165,10 +165,10 @@ fn it_may_be_stopped_and_continued() {
 /// its message or its FIN in time is served, even if more of them are ready than one batch of
 /// events has. A client that has sent nothing is disconnected.
 #[test]
-fn whoever_was_in_time_is_served_after_a_stop() {
+fn clients_in_time_are_served_after_a_stop() {
     const EACH: u64 = 600;
     const TIME: Duration = Duration::from_secs(4);
-    if !alone(whoever_was_in_time_is_served_after_a_stop) || !have_descriptors(2 * EACH + 500) {
+    if !alone(clients_in_time_are_served_after_a_stop) || !have_descriptors(2 * EACH + 500) {
         return;
     }
     let server = logging(&["--timeout", "4s", "--linger", "4s"]);

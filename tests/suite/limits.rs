@@ -110,7 +110,7 @@ fn clients_beyond_max_connections_wait_for_their_turn() {
 
 /// As many clients as allowed, and none that waits: this is not logged.
 #[test]
-fn a_full_server_is_no_news_while_nobody_waits() {
+fn a_full_server_is_logged_only_if_clients_wait() {
     let log = TempPath::new("full");
     let server = limited("true", &["--max-connections", "1"], &log);
     let base = server.descriptors();
@@ -148,7 +148,7 @@ fn every_listener_has_its_turn() {
 /// A limit that is lowered while the server runs makes accept4 fail. When it is raised again, none
 /// of our descriptors becomes free, and the client that waits is greeted all the same.
 #[test]
-fn a_limit_that_changes_is_survived() {
+fn a_changed_descriptor_limit_ends_nothing() {
     if !have("prlimit") {
         return;
     }

@@ -41,7 +41,7 @@ impl Manager {
 }
 
 #[test]
-fn the_manager_hears_of_its_life() {
+fn the_manager_is_told_when_it_is_ready_and_when_it_stops() {
     let manager = Manager::listen();
     let mut command = Command::new(BINARY);
     command
@@ -68,7 +68,7 @@ fn the_manager_hears_of_its_life() {
 }
 
 #[test]
-fn the_watchdog_hears_that_it_lives() {
+fn the_watchdog_gets_signs_of_life() {
     let manager = Manager::listen();
     let mut command = Command::new(BINARY);
     command.args(["--listen", "127.0.0.1:0"]);
@@ -91,7 +91,7 @@ fn the_watchdog_hears_that_it_lives() {
 
 /// A manager that is not there, or that does not read, stops nothing.
 #[test]
-fn a_deaf_manager_stops_nothing() {
+fn a_manager_that_does_not_read_stops_nothing() {
     let manager = Manager::listen();
     for address in [manager.path.as_str(), "/nowhere/notify.sock", "vsock:2:1"] {
         println!("{address}");

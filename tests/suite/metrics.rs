@@ -111,7 +111,7 @@ fn they_say_what_became_of_the_clients() {
 
 /// Names, units, types and help are as Prometheus' own linter wants them.
 #[test]
-fn the_linter_has_nothing_to_say() {
+fn the_metrics_pass_the_linter() {
     if have("promtool") {
         let (_server, metrics) = watched(&[]);
         let mut linter = Command::new("promtool")
@@ -135,7 +135,7 @@ fn the_linter_has_nothing_to_say() {
 /// Other requests are answered with what is wrong, to the end and without a reset, however much
 /// they send.
 #[test]
-fn other_requests_hear_why() {
+fn other_requests_are_told_why() {
     let (server, metrics) = watched(&[]);
     let huge = [b"GET /metrics HTTP/1.1\r\nCookie: ", &[b'x'; 5_000_000][..]].concat();
     let body = [
@@ -220,7 +220,7 @@ fn they_answer_at_the_descriptor_limit() {
 /// Many scrapers that begin a request and do not end it block neither other scrapers nor clients,
 /// and take only their 16 places.
 #[test]
-fn slow_requests_keep_nobody() {
+fn slow_requests_block_nobody() {
     let (server, metrics) = watched(&[]);
     server.assert_serves();
     let base = server.descriptors();
@@ -312,7 +312,7 @@ fn they_can_be_on_a_unix_socket() {
 /// Scrapers whose path takes 100 ms each way, beside 2,000 peers a second that connect and are
 /// silent: none of these may push a scraper out.
 #[test]
-fn silent_connections_keep_no_scraper_out() {
+fn silent_connections_do_not_block_scrapers() {
     const ROUND_TRIP: Duration = Duration::from_millis(100);
     let (_server, address) = watched(&[]);
     let is_over = Arc::new(AtomicBool::new(false));

@@ -216,7 +216,7 @@ fn systemd_units_are_sound() {
 const EXPOSURE: &str = "11";
 
 #[test]
-fn the_services_can_do_little() {
+fn the_services_have_few_rights() {
     if have("systemd-analyze") {
         for unit in ["hello-echo.service", "hello-load@.service"] {
             let mut analyze = Command::new("systemd-analyze");

@@ -177,7 +177,7 @@ fn a_port_is_shared_only_if_all_say_so() {
 }
 
 #[test]
-fn what_cannot_be_listened_on_is_told() {
+fn an_address_that_cannot_be_listened_on_is_named() {
     let connected = || {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         OwnedFd::from(TcpStream::connect(listener.local_addr().unwrap()).unwrap())

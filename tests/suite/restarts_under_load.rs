@@ -15,7 +15,7 @@ use crate::util::{
 /// Under load no exchange goes wrong, whether the next server begins when the last has ended, or
 /// before that.
 #[test]
-fn restarts_lose_nobody() {
+fn restarts_lose_no_client() {
     const RESTARTS: u64 = 20;
     let log = TempPath::new("log");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -65,7 +65,7 @@ fn load_until_it_ends(load: &mut Load, server: &mut Server) {
 /// Two processes on one port are replaced in turn, under load. A client whose SYN is dropped by the one
 /// that leaves finds the other with its next SYN, a second later.
 #[test]
-fn a_rolling_restart_loses_nobody() {
+fn a_rolling_restart_loses_no_client() {
     roll("127.0.0.1:0");
 }
 

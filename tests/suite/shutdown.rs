@@ -22,7 +22,7 @@ fn wait_until_refused(server: &Server) {
 /// A client that has connected before the signal is served, even if it was not accepted yet.
 /// Closing a listener would reset its queue.
 #[test]
-fn who_is_in_the_queue_is_served() {
+fn clients_in_the_queue_are_served() {
     const CLIENTS: u64 = 100;
     let path = TempPath::new("queue.sock");
     let unix = format!("unix:{}", path.as_str());
@@ -48,7 +48,7 @@ fn who_is_in_the_queue_is_served() {
 
 /// A client in the midst of its exchange is served, too; but no new one.
 #[test]
-fn those_in_flight_are_served_and_others_refused() {
+fn clients_in_flight_are_served_and_new_ones_refused() {
     for signal in ["TERM", "INT"] {
         println!("{signal}");
         let server = logging(&[]);
@@ -67,7 +67,7 @@ fn those_in_flight_are_served_and_others_refused() {
 /// On a slow path a client believes to be connected before the server knows of it: its ACK is still
 /// on its way when the signal comes. It is served all the same.
 #[test]
-fn a_handshake_under_way_comes_to_its_end() {
+fn a_handshake_under_way_is_completed() {
     if have("nft") {
         let address = "ip address add 10.1.2.3/32 dev lo";
         in_a_network(PATIENCE, address, while_an_ack_is_under_way);
@@ -75,7 +75,7 @@ fn a_handshake_under_way_comes_to_its_end() {
 }
 
 #[test]
-#[ignore = "a_handshake_under_way_comes_to_its_end makes a network for it"]
+#[ignore = "a_handshake_under_way_is_completed makes a network for it"]
 fn while_an_ack_is_under_way() {
     let log = TempPath::new("late");
     let mut command = Command::new(BINARY);
@@ -112,7 +112,7 @@ fn nft(command: &str) {
 
 /// As many clients are connected as allowed, and others wait. They are served before the end.
 #[test]
-fn who_waits_for_a_place_is_served_before_the_end() {
+fn clients_that_wait_for_a_place_are_served_before_the_end() {
     let server = logging(&["--max-connections", "2"]);
     let mut clients: Vec<_> = (0..20).map(|_| server.connect()).collect();
     assert_greeted(&mut clients[0]);
@@ -127,7 +127,7 @@ fn who_waits_for_a_place_is_served_before_the_end() {
 }
 
 #[test]
-fn the_silent_are_cut_when_the_grace_is_over() {
+fn silent_clients_are_cut_when_the_grace_is_over() {
     for (grace, least) in [("400ms", Duration::from_millis(400)), ("0", Duration::ZERO)] {
         println!("--grace {grace}");
         let server = logging(&["--grace", grace]);
@@ -144,7 +144,7 @@ fn the_silent_are_cut_when_the_grace_is_over() {
 /// When the grace is over, no client is waited for, nor in the queue. A client in the queue whose
 /// message is here is served all the same.
 #[test]
-fn the_grace_ends_for_those_in_the_queue_too() {
+fn the_grace_also_ends_for_clients_in_the_queue() {
     let server = logging(&["--max-connections", "1", "--grace", "100ms"]);
     let mut silent = server.connect();
     assert_greeted(&mut silent);

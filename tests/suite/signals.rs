@@ -70,7 +70,7 @@ const BLOCKED: [Signal; 4] = [
 ];
 
 #[test]
-fn a_server_hears_signals_that_its_parent_blocked() {
+fn a_server_receives_signals_that_its_parent_blocked() {
     for name in ["TERM", "INT"] {
         println!("{name}");
         let server = with_blocked(&BLOCKED, || crate::util::logging(&[]));
@@ -95,7 +95,7 @@ fn with_ignored(signals: &str, program: &str, arguments: &[&str]) -> Command {
 }
 
 #[test]
-fn a_server_ignores_what_was_ignored_at_its_start() {
+fn signals_ignored_at_the_start_stay_ignored() {
     let mut command = with_ignored("INT HUP TERM", BINARY, &["--listen", "127.0.0.1:0"]);
     command.env("RUST_LOG", "info").stderr(Stdio::piped());
     let mut server = Server::spawn(1, &mut command);
@@ -221,7 +221,7 @@ mod load {
     }
 
     #[test]
-    fn what_was_ignored_at_its_start_does_not_end_a_run() {
+    fn signals_ignored_at_the_start_do_not_end_a_run() {
         let silent = Silent::new();
         let child = silent.start(&mut with_ignored("INT HUP", LOAD, &[]));
         let mut stream = silent.accept();

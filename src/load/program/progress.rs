@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_follows_from_what_is_done() {
+    fn the_time_left_follows_from_the_progress() {
         let check = |progress, seconds, text: &str| {
             assert_eq!(left(progress, Duration::from_secs(seconds)), text);
         };

@@ -122,7 +122,7 @@ fn a_thread_without_time_to_spare_is_said() {
 }
 
 #[test]
-fn what_is_behind_is_said() {
+fn a_run_that_falls_behind_says_so() {
     let mut record = Record::new(["127.0.0.1:8000".to_owned()]).unwrap();
     let said = |record: &Record| report(record).remarks().join("; ");
     assert_eq!(said(&record), "the latest began 0.00 ns after its time");

@@ -156,7 +156,7 @@ fn a_deadline_begins_anew_when_it_changes_there_and_back() {
 
 /// A protocol that goes on waiting after the peer's FIN, whatever it sent in between, ends.
 #[test]
-fn a_protocol_that_receives_behind_the_fin_has_left_early() {
+fn a_protocol_that_receives_after_the_fin_has_left_early() {
     struct Finished(Flood);
     impl Stream for Finished {
         fn recv(&mut self, _: &mut [u8]) -> io::Result<usize> {

@@ -7,7 +7,7 @@ use crate::protocol::scrape::Scrape;
 /// Where the oldest leaves, one that lingers leaves first, then one that has not asked. One that has asked,
 /// and is slow to take its answer, is the last.
 #[test]
-fn whoever_has_asked_stays_longest() {
+fn scrapers_that_have_asked_stay_longest() {
     let mut rules = Rules::new(2);
     rules.full = Full::OldestLeaves;
     let page = || Scrape::settings(&mut Random::Seed(0));
@@ -53,7 +53,7 @@ fn calm(listeners: usize, capacity: usize) -> Simulation<Hello> {
 /// A hundred thousand silent clients whose time is over at the same moment are closed in runs, and
 /// whoever comes meanwhile is greeted in the very turn.
 #[test]
-fn many_who_expire_at_once_hold_up_nobody() {
+fn many_expiries_at_once_delay_nobody() {
     const CLIENTS: usize = 100_000;
     const EXPIRED_PER_TURN: usize = 256; // what others wait for, and so not whatever the code says
     let mut simulation = calm(1, CLIENTS + 1);
@@ -93,7 +93,7 @@ fn many_who_expire_at_once_hold_up_nobody() {
 /// This process is stopped until the linger of everybody is over. All have much unread by then, and
 /// every second one's FIN is behind it: nobody of these is cut, and no turn is long.
 #[test]
-fn those_who_are_late_are_heard_in_turns() {
+fn late_clients_are_driven_once_more_in_turns() {
     const CLIENTS: usize = 1000;
     const UNREAD: usize = 150_000;
     let mut simulation = calm(1, CLIENTS);

@@ -63,7 +63,7 @@ mod tests {
     /// What a poll reports about unread bytes when the socket is half-closed, after it has reported
     /// them once.
     #[test]
-    fn a_half_close_reports_what_is_unread_where_it_is_said_to() {
+    fn a_half_close_reports_unread_bytes_where_the_system_says_so() {
         let (ours, peer) = Socket::pair(Domain::UNIX, Type::STREAM, None).unwrap();
         let (mut poll, mut events) = (Poll::new().unwrap(), Events::with_capacity(1));
         let fd = ours.as_raw_fd();

@@ -111,7 +111,7 @@ fn the_deadline_of_an_added_protocol_wakes_a_server_that_sleeps() {
 
 /// Urgent data ends a receive early, and the bytes after it make no edge.
 #[test]
-fn bytes_behind_urgent_data_are_echoed_without_another_event() {
+fn bytes_after_urgent_data_are_echoed_without_another_event() {
     let (mut server, address) = server::<Echo>(());
     let mut client = connect(address);
     exchange(&mut server, &mut client);

@@ -92,7 +92,7 @@ fn phases_are_times_of_the_server() {
 
 /// A run that has not done what it was asked for is not a good one.
 #[test]
-fn what_was_not_done_is_no_success() {
+fn a_run_that_did_not_do_everything_fails() {
     let server = Server::start(&[]);
     let target = &*server.addresses[0];
     for (options, code) in [

@@ -12,7 +12,7 @@ use crate::util::{Client, have};
 
 /// Who waits for a report that cannot be written is not deaf.
 #[test]
-fn a_signal_ends_what_cannot_report() {
+fn a_signal_ends_a_run_that_cannot_report() {
     let (target, received) = recorder();
     let (mut full, _unread) = UnixStream::pair().unwrap();
     full.set_nonblocking(true).unwrap();

@@ -153,7 +153,7 @@ fn counters_go_on_through_intervals() {
 
 /// Names, units, types and help are what Prometheus' own linter wants.
 #[test]
-fn the_linter_has_nothing_to_say() {
+fn the_metrics_pass_the_linter() {
     if !have("promtool") {
         return;
     }
@@ -176,7 +176,7 @@ fn the_linter_has_nothing_to_say() {
 
 /// Requests that begin and do not end have 16 places, and block neither a scraper nor the run.
 #[test]
-fn slow_requests_keep_nobody() {
+fn slow_requests_block_nobody() {
     let (target, received) = recorder();
     let (child, address) = watched("-d 1h -c 4", &[&target]);
     let mut slow = vec![];

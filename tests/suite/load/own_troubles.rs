@@ -11,7 +11,7 @@ use crate::util::{TempPath, have, have_descriptors, in_a_network, skip};
 
 /// The servers' answers are there when it goes on, so nobody was late but itself.
 #[test]
-fn a_pause_of_its_own_is_no_timeout_of_the_servers() {
+fn its_own_pause_is_not_the_servers_timeout() {
     let (sender, received) = mpsc::channel();
     let (go_on, gate) = mpsc::channel::<()>();
     let gate = std::sync::Mutex::new(gate);

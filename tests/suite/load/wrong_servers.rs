@@ -153,7 +153,7 @@ fn servers_that_hang() {
 
 /// A port that is bound, so nobody else has it, and where nobody listens.
 #[test]
-fn nobody_listens() {
+fn targets_without_a_listener() {
     let bound = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     bound
         .bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())

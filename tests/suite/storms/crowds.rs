@@ -18,21 +18,21 @@ use crate::util::{
 };
 
 #[test]
-fn beside_those_that_send_without_end() {
+fn beside_clients_that_send_without_end() {
     let begin = |stream: &mut TcpStream| stream.write_all(&[b'x'; 1000]).unwrap();
     let flood = |crowd| send_until_cut(crowd, &[b'x'; 1 << 16], Duration::ZERO);
     beside("64 that send without end", begin, flood, "lingering cut");
 }
 
 #[test]
-fn beside_those_that_trickle() {
+fn beside_clients_that_trickle() {
     let begin = |stream: &mut TcpStream| stream.write_all(b"x").unwrap();
     let flood = |crowd| send_until_cut(crowd, b"x", Duration::from_millis(1));
     beside("64 that trickle", begin, flood, "lingering cut");
 }
 
 #[test]
-fn beside_those_that_are_silent() {
+fn beside_silent_clients() {
     let flood = |mut crowd: Vec<TcpStream>| crowd.iter_mut().for_each(|s| assert_rest(s, b""));
     beside("64 silent ones", assert_greeted, flood, "timed out");
 }
@@ -80,7 +80,7 @@ fn send_until_cut(mut crowd: Vec<TcpStream>, chunk: &[u8], pause: Duration) {
 /// Clients that never read keep the server from sending, until their time is over. (Small segments
 /// keep its send buffer small, which must not hold the whole greeting.)
 #[test]
-fn beside_those_that_never_read() {
+fn beside_clients_that_never_read() {
     let greeting = "g".repeat(100_000);
     let server = logging(&[BEARS, &["--greeting", &greeting]].concat());
     let base = server.descriptors();
@@ -112,7 +112,7 @@ fn beside_those_that_never_read() {
 /// our greeting comes first. An exchange after each fifty bounds their number: a queue that
 /// overflows loses some of them, which the kernel does.
 #[test]
-fn beside_those_that_come_and_go() {
+fn beside_clients_that_come_and_go() {
     let server = logging(BEARS);
     let base = server.descriptors();
     let stop = AtomicBool::new(false);

@@ -176,7 +176,7 @@ fn lossy(address: SocketAddr, i: u64) {
 /// Clients whose host is gone send nothing any more, no reset and no FIN. Only the deadlines end
 /// them.
 #[test]
-fn beside_those_that_vanish() {
+fn beside_clients_that_vanish() {
     if !have("nft") {
         return;
     }
@@ -198,7 +198,7 @@ const GONE: &str = "
 end";
 
 #[test]
-#[ignore = "beside_those_that_vanish makes a network for it"]
+#[ignore = "beside_clients_that_vanish makes a network for it"]
 fn where_resets_are_lost() {
     let server = logging(BEARS);
     let base = server.descriptors();

@@ -215,7 +215,7 @@ fn a_series_is_cut_into_blocks_that_cover_it() {
 }
 
 #[test]
-fn what_cannot_be_compared_is_no_difference() {
+fn measurements_that_cannot_be_compared_do_not_differ() {
     let values = [f64::NAN, f64::INFINITY, -1.0];
     assert_eq!(runs(&values, &[1.0]), None);
     assert_eq!(runs(&[], &[]), None);

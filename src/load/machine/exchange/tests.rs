@@ -198,7 +198,7 @@ fn every_bit_counts_however_it_is_cut() {
 
 /// A whole word of the other payload must come in one piece.
 #[test]
-fn the_bytes_of_others_are_seen_from_wherever_they_begin() {
+fn foreign_bytes_are_found_wherever_they_begin() {
     let expected = expected(40);
     let [own, other] = [ID, 3].map(|id| payload(&expected, id));
     for from in 0..=25 {
@@ -211,7 +211,7 @@ fn the_bytes_of_others_are_seen_from_wherever_they_begin() {
 }
 
 #[test]
-fn what_comes_while_it_is_held_is_no_echo() {
+fn bytes_during_the_hold_are_no_echo() {
     let expected = expected(9);
     let mut exchange = Exchange::new(ID, &expected);
     exchange.handle_connected(&expected);

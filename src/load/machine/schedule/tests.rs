@@ -219,7 +219,7 @@ fn a_grace_ends_the_wait() {
 }
 
 #[test]
-fn who_is_cut_short_says_what_is_owed() {
+fn a_run_that_is_cut_short_says_what_it_owes() {
     let plan = Plan {
         rate: Some(1000),
         duration: Some(Duration::from_secs(9)),

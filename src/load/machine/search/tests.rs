@@ -134,7 +134,7 @@ fn the_bracket_of_a_quiet_server_is_narrow() {
 
 /// Which window fails although the server would keep the rate.
 #[test]
-fn one_window_that_is_spoiled_does_not_mislead() {
+fn one_spoiled_window_does_not_mislead() {
     let (_, quiet) = search(AIM, |trial| ideal(5000, trial));
     for spoiled in 0..quiet.len() {
         let mut count = 0;
@@ -221,7 +221,7 @@ fn a_window_is_long_enough_for_the_quantile_and_for_an_overload() {
 }
 
 #[test]
-fn the_server_has_time_for_what_a_failed_window_left() {
+fn the_server_has_time_for_the_rest_of_a_failed_window() {
     let mut search = Search::new(AIM);
     let mut pauses = vec![];
     while let Step::Run(trial) = search.step() {
@@ -265,7 +265,7 @@ fn a_search_that_is_cut_short_says_what_it_knows() {
 }
 
 #[test]
-fn what_is_assured_grows_with_the_samples() {
+fn the_assured_share_grows_with_the_samples() {
     for (quantile, samples, least) in [
         (0.99, 0, 0.0),
         (0.99, 100, 0.956),

@@ -124,6 +124,44 @@ fn a_message_with_a_fin_behind_it_is_echoed() {
     assert_eq!(server.stats().ended(Hello::ECHOED), 1);
 }
 
+/// The rest of an echo that the kernel does not take is not overwritten by the next client's message.
+#[test]
+fn an_echo_that_is_stuck_stays_its_clients_own() {
+    const GREETING: usize = 100_000;
+    let path = TempPath::new("stuck.sock");
+    let mut server = server(|config, hello| {
+        config.listen = vec![Address::Unix(path.0.clone())];
+        hello.greeting = vec![b'g'; GREETING];
+        hello.max_read = MAX_MESSAGE;
+    });
+    let mut clients = [b'1', b'2'].map(|byte| (connect_unix(&path), vec![byte; MAX_MESSAGE]));
+    server.turn(NOW).unwrap(); // accepts and greets
+    for (stream, message) in &mut clients {
+        // All that a socket takes, so the echo does not fit behind the greeting.
+        stream.set_nonblocking(true).unwrap();
+        let n = stream.write(message).unwrap();
+        message.truncate(n);
+        stream.set_nonblocking(false).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+    }
+    server.turn(NOW).unwrap(); // receives both messages
+    let owed = clients.iter().map(|(_, message)| GREETING + message.len());
+    let sent = server.stats().bytes.sent;
+    assert!(sent < owed.sum::<usize>() as u64, "the kernel took all");
+    for (stream, message) in clients {
+        // The reads make room, and the turns fill it.
+        let mut received = Vec::new();
+        let mut piece = [0; 10_000];
+        while received.len() < GREETING + message.len() {
+            let n = (&stream).read(&mut piece).unwrap();
+            received.extend_from_slice(&piece[..n]);
+            server.turn(NOW).unwrap();
+        }
+        assert!(received[GREETING..] == message, "somebody else's bytes");
+    }
+    turn_until(&mut server, 0);
+}
+
 /// Sixteen a turn, and the rest are not forgotten.
 #[test]
 fn a_turn_accepts_a_bounded_run() {

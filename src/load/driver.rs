@@ -139,8 +139,8 @@ impl Load {
             .unwrap_or_else(|| self.worker.record())
     }
 
-    /// Brings the [record](Self::record) up to date. With several threads this takes some milliseconds,
-    /// because each of them has to copy its part. With one there is nothing to do.
+    /// Brings the [record](Self::record) up to date. With several threads this takes some
+    /// milliseconds, because each of them copies its part. With one thread it does nothing.
     pub fn gather(&mut self) {
         if !self.team.is_empty() && self.ended.is_none() {
             let mut sum = self.worker.record().clone();
@@ -149,7 +149,8 @@ impl Load {
         }
     }
 
-    /// What has become of the connections so far, as each thread has told within the last 100 ms.
+    /// What has become of the connections so far, as each thread has reported within the last 100
+    /// ms.
     #[must_use]
     pub fn outcomes(&self) -> Outcomes {
         let mut sum = self.worker.record().outcomes.clone();

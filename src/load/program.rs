@@ -63,7 +63,7 @@ struct Run {
     signal: Option<i32>,
     ended: io::Result<()>,
     search: Option<Searched>,
-    /// What stdout has to be given yet of `--interval`.
+    /// What stdout still has to get of `--interval`.
     lines: Vec<u8>,
     /// What catches the signals. It lives until the report is written, so that the next signal ends
     /// the process.
@@ -217,8 +217,8 @@ fn follow(load: &mut Load, invocation: &Invocation, stderr: &mut Stderr) -> io::
     ended
 }
 
-/// Writes the page, and to stdout the `lines` that it has to be given yet and the report. Neither keeps
-/// the other from being written.
+/// Writes the page, and to stdout the `lines` that it still has to get and the report. An error of
+/// one does not prevent the other.
 fn publish(
     invocation: &Invocation,
     report: &Report,
@@ -228,7 +228,7 @@ fn publish(
 ) -> io::Result<()> {
     let written = page.map_or(Ok(()), |page| page.write(&html::page(report)));
     let said = match say(invocation, report, lines, stderr) {
-        // A reader who has seen enough, as head(1) does.
+        // A reader that has seen enough, as head(1) does.
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         said => said.map_err(|e| io::Error::new(e.kind(), format!("cannot write the report: {e}"))),
     };

@@ -183,7 +183,8 @@ impl Report {
     }
 
     /// How to read the table, a line for each point. Every time counts from something that the load
-    /// client did itself. What had arrived before it looked would have no time of its own.
+    /// client did itself, because bytes that arrived before it looked would have no time of their
+    /// own.
     pub(crate) fn about_phases(&self) -> Vec<&'static str> {
         let mut lines =
             vec!["connect and greeting count from the connect, echo and eof from the payload;"];
@@ -237,7 +238,7 @@ impl Report {
         remarks
     }
 
-    /// How far an open loop was behind.
+    /// How far an open loop fell behind.
     fn lateness(&self) -> impl Iterator<Item = String> {
         let (missed, latest) = (self.record.missed, self.record.latest);
         let missed = (missed > 0)

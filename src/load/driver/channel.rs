@@ -24,7 +24,7 @@ pub(super) struct Channel {
     pub(super) exchange: Exchange,
 }
 
-/// What an event of the poll tells about a socket.
+/// What an event of the poll reports about a socket.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Ready {
     pub(super) readable: bool,
@@ -33,7 +33,7 @@ pub(super) struct Ready {
 }
 
 impl Ready {
-    /// No event tells what it is, so everything is tried.
+    /// No event says what it is, so everything is tried.
     pub(super) const UNKNOWN: Self = Self {
         readable: true,
         fin: true,
@@ -83,7 +83,7 @@ impl Channel {
         })
     }
 
-    /// The event tells of an error, so the connection was refused, or established and then reset. A
+    /// The event reports an error, so the connection was refused, or established and then reset. A
     /// socket without a peer was established if it has received something, or if its error is one
     /// that only an established connection can have.
     fn connect(&mut self, expected: &Expected) -> io::Result<Advance> {

@@ -32,7 +32,7 @@ use timeout::{HELD, TIMEOUT};
 /// The most bytes sent or received in one call.
 const SCRATCH: usize = 64 << 10;
 
-/// The table of clients, what they have in common, and the record of what became of them.
+/// The table of clients, what they share, and the record of what became of them.
 pub(super) struct Clients {
     slab: Slab<Client>,
     counts: Counts,
@@ -49,7 +49,7 @@ pub(super) struct Clients {
     opened: u64,
     scratch: Box<[u8]>,
     pub(super) record: Record,
-    /// Only if somebody asks for them while the run lasts.
+    /// Only if somebody asks for metrics while the run lasts.
     pub(super) meters: Option<Arc<Meters>>,
     pub(super) clock: Clock,
     /// The most clients open at once since the last point.
@@ -206,8 +206,8 @@ impl Clients {
     }
 
     /// Takes a client's exchange as far as it goes. It stops where another event will come: after
-    /// `WouldBlock`, or after a receive that came back short. If the event told of the server's
-    /// FIN, no other event follows a short receive, so it receives until the FIN.
+    /// `WouldBlock`, or after a receive that does not fill the buffer. If the event reported the
+    /// server's FIN, no other event follows such a receive, so it receives until the FIN.
     pub(super) fn drive(&mut self, registry: &Registry, key: usize, mut ready: Ready) {
         loop {
             let Some(client) = self.slab.get_mut(key) else {
@@ -313,7 +313,7 @@ impl Clients {
         self.close(key, Err(wrong));
     }
 
-    /// Begins the connect anew, at the address that the target uses now. Returns whether it has.
+    /// Begins the connect again, at the address that the target uses now. Returns whether it has.
     fn dial_again(&mut self, registry: &Registry, key: usize) -> bool {
         let client = &self.slab[key];
         let (target, from) = (client.target as usize, client.address);

@@ -50,8 +50,8 @@ impl Clock {
         self.stood_still
     }
 
-    /// The time in which the process ran, at this moment. Timeouts count this time: what nobody could
-    /// receive was not late.
+    /// The time in which the process ran, at this moment. Timeouts count this time: bytes that
+    /// nobody could receive were not late.
     pub(super) fn running(&self, now: Moment) -> Moment {
         let ran = Moment::START.until(now).saturating_sub(self.stood_still);
         Moment::START.after(ran)

@@ -19,8 +19,8 @@ use crate::server::system::take_any_port;
 /// How long the run waited for what it lacked.
 type Waited = BTreeMap<Shortage, Duration>;
 
-/// The time after which a connection that lacked a port, a descriptor or a place in a queue is
-/// tried again. No event tells when one is free.
+/// How long after a shortage of ports, descriptors or places in a queue a connection is tried
+/// again. No event reports that one is free.
 const RETRY: Duration = Duration::from_millis(1);
 
 /// How long a run that has only a count asks targets that all refuse.

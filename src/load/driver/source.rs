@@ -1,4 +1,4 @@
-//! The local addresses that connections come from. Each has ports of its own.
+//! The local addresses that connections come from. Each has its own ports.
 
 use std::fmt;
 use std::io;

@@ -1,6 +1,6 @@
-//! The other threads of a run. A thread shares nothing with another one while exchanges come and go:
-//! it is told when a stage begins, tells when its part of one is over, and hands its record over at
-//! the end.
+//! The other threads of a run. A thread shares nothing with another one while exchanges come and
+//! go. It learns when a stage begins, reports when its part of the stage is over, and hands its
+//! record over at the end.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -18,7 +18,7 @@ use crate::load::machine::record::{Outcomes, Record};
 use crate::load::machine::schedule::Stage;
 use crate::reactor::deadlines::Moment;
 
-/// How long a thread sleeps at most. It also tells how far it is so often.
+/// The longest time that a thread sleeps, and how often it reports its progress.
 const TICK: Duration = Duration::from_millis(100);
 
 /// The signals that only the thread which caught them may receive: they interrupt no other thread.
@@ -29,7 +29,7 @@ const SIGNALS: [Signal; 4] = [
     Signal::SIGUSR1,
 ];
 
-/// What a thread is told.
+/// An order to a thread.
 #[derive(Clone, Copy)]
 pub(super) enum Order {
     /// The next stage begins at this moment.
@@ -43,7 +43,7 @@ pub(super) enum Order {
     Cut,
 }
 
-/// What a thread tells.
+/// A report of a thread.
 enum News {
     /// Its part of this stage is over.
     StageOver(Stage),
@@ -94,7 +94,7 @@ struct Member {
     /// The last stage whose part is over.
     over: Option<Stage>,
     status: Status,
-    /// It has told that it ends.
+    /// It has reported that it ends.
     ends: bool,
 }
 
@@ -171,7 +171,7 @@ impl Team {
             .for_each(|member| member.orders.send(order));
     }
 
-    /// Reads what the members have told. Returns whether one of them ends.
+    /// Reads what the members have reported. Returns whether one of them ends.
     pub(super) fn hear(&mut self) -> bool {
         if let Some((_, receiver)) = &self.news {
             for (place, news) in receiver.try_iter() {
@@ -223,8 +223,8 @@ impl Team {
         }
     }
 
-    /// Waits until the members end, as they have been told to. Adds their records, and returns the first
-    /// error that one of them met.
+    /// Waits until the members end, as they have been ordered to. Adds their records, and returns
+    /// the first error of any of them.
     pub(super) fn end(&mut self, sum: &mut Record) -> io::Result<()> {
         let mut ended = Ok(());
         for member in self.members.drain(..) {
@@ -268,7 +268,7 @@ impl Member {
     }
 }
 
-/// Tells that the thread ends, also if it panics.
+/// Reports that the thread ends, also if it panics.
 struct Farewell(usize, Post<Told>);
 
 impl Farewell {

@@ -37,7 +37,7 @@ pub(super) struct Worker {
     pub(super) schedule: Schedule,
     /// When to try again to open a connection that lacked something.
     retry_at: Option<Moment>,
-    /// How busy the thread is. It starts with the first turn, and anew when exchanges begin.
+    /// How busy the thread is. It starts with the first turn, and again when exchanges begin.
     meter: Option<Meter>,
     /// Where the present record begins.
     pub(super) cut: Cut,

@@ -1,5 +1,6 @@
-//! What the metrics tell of a run while it lasts. The record is for its end: its histograms have
-//! thousands of buckets, and it begins anew with each interval. A meter only ever grows.
+//! The counters of the metrics, while a run lasts. The record serves the end of a run: its
+//! histograms have thousands of buckets, and it begins again with each interval. A meter only
+//! grows.
 
 mod page;
 

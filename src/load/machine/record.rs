@@ -167,7 +167,7 @@ impl Record {
         })
     }
 
-    /// From here on every target has [windows](Tally::windows) of its own.
+    /// From here on every target has its own [windows](Tally::windows).
     pub(crate) fn compare_targets(&mut self) {
         for tally in &mut self.by_target {
             tally.windows = Some(Windows::default());

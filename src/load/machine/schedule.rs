@@ -31,7 +31,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Whether it goes on until it is told to stop.
+    /// Whether it goes on until a signal stops it.
     #[must_use]
     pub fn is_endless(&self) -> bool {
         self.exchanges.is_none() && self.duration.is_none()

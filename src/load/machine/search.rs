@@ -97,7 +97,7 @@ enum Stage {
     Probe(Attempt),
     /// Measure the winner again.
     Confirm(Attempt),
-    /// Measure the ceiling again, behind a winner that is confirmed.
+    /// Measure the ceiling again, after a winner that is confirmed.
     Recheck(Attempt),
     Over(Option<Found>),
 }

@@ -1,4 +1,4 @@
-//! `--find-rate`: runs the windows of a search, one after the other, each as an open loop of its own.
+//! `--find-rate`: runs the windows of a search, one after the other, each as its own open loop.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -155,7 +155,7 @@ impl<'a> Finder<'a> {
         Ok(())
     }
 
-    /// Tells the search what came of a window.
+    /// Gives the search the result of a window.
     fn judge(&mut self, trial: &Trial, record: Record, share: f64, took: Duration) {
         let judgement = self.goal.judge(&record);
         let right = record.outcomes.right as f64;

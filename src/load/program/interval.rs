@@ -108,8 +108,8 @@ impl Intervals {
         }
     }
 
-    /// The run is over. Returns what it has measured in all, and what stdout has to be given yet: the
-    /// last line, and before it the rest of another.
+    /// The run is over. Returns what it has measured in all, and the bytes that stdout still has to
+    /// get: the rest of one line, then the last line.
     pub(super) fn finish(
         mut self,
         load: &mut Load,

@@ -97,8 +97,8 @@ impl Drop for Page {
     }
 }
 
-/// Opens a file. A pipe that nobody reads is an error: to wait for a reader would hold the run up.
-/// Later writes wait for the reader.
+/// Opens a file. A pipe that nobody reads is an error, because waiting for a reader would delay the
+/// run. Later writes wait for the reader.
 fn open(name: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let file = match options.custom_flags(libc::O_NONBLOCK).open(name) {
         Err(e) if e.raw_os_error() == Some(libc::ENXIO) => {

@@ -1,4 +1,4 @@
-//! How far the run is: one line, which is drawn anew in its place.
+//! How far the run is: one line, which is drawn again in its place.
 
 use std::time::Duration;
 

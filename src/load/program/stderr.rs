@@ -47,7 +47,8 @@ impl Stderr {
         self.show(&format!("hello-load: {}\n", escape(why)));
     }
 
-    /// The same for a picture, of which only the latest matters: there is none while something is kept.
+    /// The same for a picture, of which only the latest matters. It is dropped while something else
+    /// waits.
     pub(super) fn draw(&mut self, picture: &str) {
         self.go_on();
         if self.kept.is_empty() {

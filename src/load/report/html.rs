@@ -21,7 +21,7 @@ const STYLE: &str = include_str!("html/page.css");
 /// Shows the values of the charts under the pointer. Without it everything else is there.
 const SCRIPT: &str = include_str!("html/page.js");
 
-/// A browser refuses to load anything for the page, whatever may be in it.
+/// A browser refuses to load anything for the page, whatever the page contains.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
 
 /// The whole page, a section a line: from the verdict to the details.

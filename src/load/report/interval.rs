@@ -90,7 +90,7 @@ impl Report {
         }
     }
 
-    /// The interval as a report of its own, in JSON.
+    /// The interval as its own report, in JSON.
     pub(crate) fn interval_json(&self, line: &Line) -> Value {
         let mut json = self.json();
         let began = humantime::format_rfc3339_millis(self.began);

@@ -24,7 +24,7 @@ pub struct Searched {
 /// A window of a search.
 #[derive(Clone, Debug)]
 pub struct Tried {
-    /// What the search was told of it.
+    /// What the search learned of it.
     pub window: Window,
     /// The figure that the goal is about: nanoseconds, or a count.
     pub figure: Option<f64>,

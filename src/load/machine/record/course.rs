@@ -129,7 +129,7 @@ impl Course {
         }
     }
 
-    /// Adds the course of what came next, which began so much later, when the counts were these.
+    /// Adds the course of what came next. It began so much later, when the counts were these.
     pub(super) fn follow(&mut self, next: &Self, later: Duration, right: u64, wrong: u64) {
         for point in next.points.iter().skip(1) {
             self.peak = self.peak.max(point.open);

@@ -70,7 +70,7 @@ impl Windows {
         self.now = now;
     }
 
-    /// The moment that [`advance`](Self::advance) was told last.
+    /// The moment of the last [`advance`](Self::advance).
     pub(super) fn now(&self) -> Duration {
         self.now
     }

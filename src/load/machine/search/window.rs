@@ -50,7 +50,7 @@ pub struct Trial {
     pub grace: Duration,
 }
 
-/// What came of a [`Trial`].
+/// The result of a [`Trial`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Window {
     /// The rate asked for.
@@ -181,7 +181,7 @@ impl Aim {
         self.budget / SHORTEST_WINNER
     }
 
-    /// How long the server needs for what a failed window has left over, as far as it tells.
+    /// How long the server needs for the rest of a failed window, as far as it can be known.
     pub(super) fn backlog(&self, window: &Window, trial: &Trial) -> Duration {
         let over = window.rate as f64 / window.achieved.max(1.0) - 1.0;
         let left = trial.duration.mul_f64(over.clamp(0.0, LONGEST_PAUSE));
@@ -215,7 +215,7 @@ impl Window {
         }
     }
 
-    /// The server was so far behind that nothing but the rate can be the reason.
+    /// The server was so far behind that only the rate can be the reason.
     pub(super) fn is_overload(&self) -> bool {
         self.is_below(CLEAR)
     }

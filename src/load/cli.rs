@@ -149,8 +149,8 @@ pub fn command() -> Command {
              Without -n and -d there are 10000 exchanges; with --hold alone none beside the held.\n\
              The report is on stdout, progress on stderr and only on a terminal.\n\
              Exit status: 0 right, 1 could not run, 2 wrong usage, 3 something was wrong or missed,\n\
-             or nothing was right or found; 130 or 143 if SIGINT or SIGTERM cut it short, which is\n\
-             not so for the first signal to a run with -d 0.",
+             or nothing was right or found; 130 or 143 if SIGINT or SIGTERM cut it short. With -d 0\n\
+             the first signal ends the run without cutting it short.",
         )
         .arg(
             Arg::new("target")
@@ -158,7 +158,7 @@ pub fn command() -> Command {
                 .default_value("127.0.0.1:8000")
                 .num_args(0..)
                 .value_parser(Utf8(str::parse::<Address>))
-                .help("HOST:PORT, [V6]:PORT, unix:PATH or unix:@NAME;\nseveral have their turns"),
+                .help("HOST:PORT, [V6]:PORT, unix:PATH or unix:@NAME;\nseveral are used in turn"),
         )
         .arg(flag(
             "check",
@@ -218,7 +218,7 @@ pub fn command() -> Command {
             setting(
                 "threads",
                 "N",
-                "Among how many threads -n, -c, -r, --hold and --ramp are shared",
+                "How many threads share -n, -c, -r, --hold and --ramp",
             )
             .default_value("1")
             .value_parser(Utf8(count_in(1..=1024))),
@@ -256,7 +256,7 @@ pub fn command() -> Command {
             setting(
                 "greeting",
                 "TEXT",
-                "What the servers send first, escaped as for them",
+                "What the servers send first, escaped as for their option",
             )
             .allow_hyphen_values(true)
             .default_value(r"hello\n")

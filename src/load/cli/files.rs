@@ -16,7 +16,7 @@ pub(super) fn merge() -> Arg {
     setting(
         "merge",
         "FILE",
-        "Do not run: make one report of those that --json wrote to these\n\
+        "Do not run. Make one report of those that --json wrote to these\n\
          files, as if one tool had run; - is stdin",
     )
     .num_args(1..)
@@ -37,7 +37,7 @@ pub(super) fn baseline() -> Arg {
 pub(super) fn compare() -> Arg {
     flag(
         "compare",
-        "Compare the targets, which have their turns, with the first",
+        "Compare each target with the first, exchange by exchange",
     )
     .conflicts_with("check")
 }

@@ -18,8 +18,8 @@ pub(super) fn arg() -> Arg {
     setting(
         "find-rate",
         "GOAL",
-        "Find the highest rate that keeps this, as in p99<5ms, echo.p50<1ms,\n\
-         wrong<=0; within -d, by default 60s",
+        "Find the highest rate that keeps a goal, such as p99<5ms,\n\
+         echo.p50<1ms or wrong<=0; within -d, by default 60s",
     )
     .value_parser(Utf8(str::parse::<Goal>))
     .conflicts_with_all([

@@ -15,8 +15,8 @@ pub(super) fn interval() -> Arg {
     setting(
         "interval",
         "DURATION",
-        "A line about each interval while the run lasts, at least 100ms;\n\
-         with --json an object a line, that of the whole run last",
+        "While the run lasts, a line about each interval of at least 100ms;\n\
+         with --json an object a line, the whole run's last",
     )
     .conflicts_with("check")
     .value_parser(Utf8(interval_of))
@@ -26,8 +26,8 @@ pub(super) fn metrics() -> Arg {
     setting(
         "metrics",
         "ADDR",
-        "Serve metrics for Prometheus while the run lasts, HOST:PORT or\n\
-         unix:PATH",
+        "While the run lasts, serve metrics for Prometheus at HOST:PORT\n\
+         or unix:PATH",
     )
     .conflicts_with("check")
     .value_parser(Utf8(str::parse::<Address>))

@@ -220,7 +220,11 @@ impl Condition {
     pub fn complaint(&self, report: &Report) -> Option<String> {
         let text = &self.text;
         let Some((value, shown)) = self.measure.of(report) else {
-            return Some(format!("{text}: nothing was measured"));
+            let what = match self.measure {
+                Measure::FoundRate => "found",
+                _ => "measured",
+            };
+            return Some(format!("{text}: nothing was {what}"));
         };
         let (bound, before) = match self.bound {
             Bound::Value(bound) => (bound, String::new()),

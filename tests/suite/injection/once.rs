@@ -1,6 +1,7 @@
 //! Each call fails once, for a single client.
 
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -197,9 +198,23 @@ fn no_other_call_is_made_in_service() {
 
 fn judge_all(rows: &[Row]) {
     try_all(rows, |row, errno, rehearsed| {
-        let fault = format!("{}:error={errno}:when={}", row.call, rehearsed.nth(row));
-        judge(row, errno, &play(row, Some(&fault)));
+        judge(row, errno, &play_with(row, errno, rehearsed));
     });
+}
+
+/// On a busy machine the server may make one call more before its phase than in the rehearsal. Then the
+/// fault meets an earlier call, which proves nothing: it is rehearsed and played again.
+fn play_with(row: &Row, errno: &str, rehearsed: &Play) -> Play {
+    let fault =
+        |rehearsed: &Play| format!("{}:error={errno}:when={}", row.call, rehearsed.nth(row));
+    let played = |fault: String| catch_unwind(AssertUnwindSafe(|| play(row, Some(&fault))));
+    if let Ok(play) = played(fault(rehearsed)) {
+        return play;
+    }
+    if let Ok(play) = played(fault(&play(row, None))) {
+        return play;
+    }
+    play(row, Some(&fault(&play(row, None))))
 }
 
 fn judge(row: &Row, errno: &str, play: &Play) {

@@ -257,7 +257,7 @@ fn a_terminal_shows_how_far_the_search_is() {
     let mut script = Command::new("script");
     let [shown, _] = said(&output(script.args(["-qec", &session, "/dev/null"])));
     assert!(
-        shown.contains("window 1, 100/s: ? holds, ? fails, "),
+        shown.contains("window 1, 100/s, ? holds, ? fails, "),
         "{shown}"
     );
     assert!(shown.contains("window 2, "), "{shown}");

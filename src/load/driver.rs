@@ -37,7 +37,7 @@ use super::machine::schedule::{Plan, Stage};
 use super::machine::share::Share;
 use crate::reactor::deadlines::Moment;
 use crate::server::guest::Guest;
-use crate::server::signals::{APART, Request, Signals};
+use crate::server::signals::{APART, Signals};
 
 /// A run.
 pub struct Load {
@@ -279,10 +279,8 @@ impl Load {
             return;
         };
         for request in signals.hear(interrupted, &self.worker.events, now) {
-            let signal = match request {
-                Request::ShutDown(signal) => signal,
-                Request::HangUp => libc::SIGHUP,
-                Request::Report | Request::Nothing => continue,
+            let Some(signal) = request.ends() else {
+                continue;
             };
             let is_endless = self.plan.is_endless();
             let stopped = is_endless.then(|| *self.stopped.get_or_insert(now));
@@ -303,22 +301,10 @@ impl Load {
         let ended = self.team.end(&mut self.worker.clients.record);
         self.gathered = None;
         self.ended = Some(self.worker.clients.clock.elapsed());
-        self.stop_hearing();
-        ended
-    }
-
-    /// From here on a signal ends the process. But timeout(1) sends each signal twice, and the second
-    /// must not cost the report.
-    fn stop_hearing(&mut self) {
-        let Some(signals) = &mut self.signals else {
-            return;
-        };
-        let worker = &mut self.worker;
-        while let Some(at) = signals.alarm() {
-            let wait = worker.now().until(at);
-            let polled = worker.poll.poll(&mut worker.events, Some(wait));
-            signals.hear(polled.is_err(), &worker.events, worker.now());
+        if let Some(signals) = &mut self.signals {
+            let (clock, worker) = (self.worker.clients.clock, &mut self.worker);
+            signals.stop_hearing(&mut worker.poll, &mut worker.events, || clock.now());
         }
-        signals.stop_hearing();
+        ended
     }
 }

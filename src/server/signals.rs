@@ -35,6 +35,18 @@ pub(crate) enum Request {
     Nothing,
 }
 
+impl Request {
+    /// The number of the signal, if it ends a run of the load client.
+    #[cfg(feature = "load")]
+    pub(crate) fn ends(self) -> Option<c_int> {
+        match self {
+            Self::ShutDown(signal) => Some(signal),
+            Self::HangUp => Some(SIGHUP),
+            Self::Report | Self::Nothing => None,
+        }
+    }
+}
+
 /// The signals that a process catches in any case.
 const ALWAYS: [c_int; 3] = [SIGTERM, SIGUSR1, SIGXFSZ];
 
@@ -116,9 +128,18 @@ impl Signals {
     }
 
     /// From here on the next signal that shuts down ends the process, because nothing would handle
-    /// it.
+    /// it. But timeout(1) sends each signal twice, so a second one within [`APART`] is waited for.
     #[cfg(feature = "load")]
-    pub(crate) fn stop_hearing(&self) {
+    pub(crate) fn stop_hearing(
+        &mut self,
+        poll: &mut mio::Poll,
+        events: &mut Events,
+        now: impl Fn() -> Moment,
+    ) {
+        while let Some(at) = self.alarm() {
+            let polled = poll.poll(events, Some(now().until(at)));
+            self.hear(polled.is_err(), events, now());
+        }
         self.is_final.store(true, Ordering::Relaxed);
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll};
 
 use crate::reactor::deadlines::Moment;
-use crate::server::signals::{Request, Signals};
+use crate::server::signals::Signals;
 
 /// One signal wakes the poll, however many have come.
 const EVENTS: usize = 1;
@@ -49,23 +49,14 @@ impl Interrupts {
     fn hear(&mut self, interrupted: bool) {
         let now = Moment::new(self.start, Instant::now());
         for request in self.signals.hear(interrupted, &self.events, now) {
-            let signal = match request {
-                Request::ShutDown(signal) => signal,
-                Request::HangUp => libc::SIGHUP,
-                Request::Report | Request::Nothing => continue,
-            };
-            self.signal.get_or_insert(signal);
+            self.signal = self.signal.or(request.ends());
         }
     }
 
-    /// From here on a signal ends the process. But timeout(1) sends each signal twice, and the second
-    /// must not cost the report.
+    /// From here on a signal ends the process.
     pub(super) fn stop(&mut self) {
-        while let Some(at) = self.signals.alarm() {
-            let wait = Moment::new(self.start, Instant::now()).until(at);
-            let polled = self.poll.poll(&mut self.events, Some(wait));
-            self.hear(polled.is_err());
-        }
-        self.signals.stop_hearing();
+        let (start, events) = (self.start, &mut self.events);
+        let now = || Moment::new(start, Instant::now());
+        self.signals.stop_hearing(&mut self.poll, events, now);
     }
 }

@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant};
 
-use nix::time::{ClockId, clock_gettime};
-
 use super::interrupts::Interrupts;
 use super::progress::{self, Progress};
 use super::stderr::Stderr;
@@ -14,7 +12,7 @@ use crate::load::cli::Invocation;
 use crate::load::report::condition::Goal;
 use crate::load::report::{Searched, Tried};
 use crate::load::search::{Aim, Search, Step, Trial, Window};
-use crate::load::{Load, Options, Payloads, Plan, Record};
+use crate::load::{Busy, Load, Options, Payloads, Plan, Record};
 
 /// The rates between which it searches. A search steps down from the first if it must.
 const START: u64 = 100;
@@ -87,10 +85,10 @@ impl<'a> Finder<'a> {
             if self.interrupts.signal().is_some() {
                 break;
             }
-            let Some((record, share)) = self.window(&trial, stderr)? else {
+            let Some(record) = self.window(&trial, stderr)? else {
                 break;
             };
-            self.judge(&trial, record, share, began.elapsed());
+            self.judge(&trial, record, began.elapsed());
         }
         self.search.finish();
         Ok(())
@@ -109,22 +107,18 @@ impl<'a> Finder<'a> {
         }
     }
 
-    /// Runs one window. Returns its record and the share of a core that it took. `None`: a signal has
-    /// cut it short.
-    fn window(&mut self, trial: &Trial, stderr: &mut Stderr) -> io::Result<Option<(Record, f64)>> {
+    /// Runs one window. Returns its record. `None`: a signal has cut it short.
+    fn window(&mut self, trial: &Trial, stderr: &mut Stderr) -> io::Result<Option<Record>> {
         let later = self.began.elapsed();
         let mut load = Load::new(self.options(trial))?;
-        let before = cpu_time();
         let ended = self.follow(&mut load, trial, stderr);
-        let used = cpu_time().saturating_sub(before).as_secs_f64();
-        let cores = load.elapsed().as_secs_f64() * self.invocation.options.threads as f64;
         let is_whole = !load.is_cut_short();
         let (record, _) = load.finish();
         match &mut self.record {
             Some(all) => all.follow(&record, later),
             None => self.record = Some(record.clone()),
         }
-        ended.map(|()| is_whole.then(|| (record, used / cores.max(1e-9))))
+        ended.map(|()| is_whole.then_some(record))
     }
 
     fn options(&mut self, trial: &Trial) -> Options {
@@ -156,7 +150,7 @@ impl<'a> Finder<'a> {
     }
 
     /// Gives the search the result of a window.
-    fn judge(&mut self, trial: &Trial, record: Record, share: f64, took: Duration) {
+    fn judge(&mut self, trial: &Trial, record: Record, took: Duration) {
         let judgement = self.goal.judge(&record);
         let right = record.outcomes.right as f64;
         let mut window = Window {
@@ -170,7 +164,7 @@ impl<'a> Finder<'a> {
         };
         // Exchanges that begin late, or answers that wait for the load client, are its own fault.
         let is_late = !judgement.holds && self.goal.holds_from_begin(&record);
-        if window.failure().is_some() && (is_late || share >= BUSY) && !window.is_wrong {
+        if window.failure().is_some() && (is_late || share(&record) >= BUSY) && !window.is_wrong {
             window.is_missed = true;
         }
         self.tried.push(Tried::new(window, judgement, &record));
@@ -238,7 +232,8 @@ impl<'a> Finder<'a> {
     }
 }
 
-/// The processor time that this process has used.
-fn cpu_time() -> Duration {
-    clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
+/// The share of its cores that the load client has used.
+fn share(record: &Record) -> f64 {
+    let used: f64 = record.threads.iter().map(Busy::core).sum();
+    used / record.threads.len().max(1) as f64
 }

@@ -2,20 +2,32 @@ use super::*;
 use crate::load::machine::exchange::Phase;
 use crate::load::machine::record::{Busy, Shortage};
 
+impl Report {
+    /// The report of a run that no option has changed.
+    pub(super) fn of(record: Record) -> Self {
+        Self {
+            record,
+            elapsed: Duration::from_secs(1),
+            began: SystemTime::UNIX_EPOCH,
+            line: "hello-load".into(),
+            targets: vec!["127.0.0.1:8000".into()],
+            seed: 7,
+            rate: None,
+            is_cut_short: false,
+            error: None,
+            setup: Setup::default(),
+            baseline: None,
+            search: None,
+        }
+    }
+}
+
 fn report(record: &Record) -> Report {
     Report {
-        record: record.clone(),
         elapsed: Duration::from_secs(10),
-        began: SystemTime::UNIX_EPOCH,
         line: "hello-load --hold 1 -r 5".into(),
-        targets: vec!["127.0.0.1:8000".into()],
-        seed: 7,
         rate: Some(5),
-        is_cut_short: false,
-        error: None,
-        setup: Setup::default(),
-        baseline: None,
-        search: None,
+        ..Report::of(record.clone())
     }
 }
 

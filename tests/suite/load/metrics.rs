@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::metrics::assert_linted;
 use crate::util::{TempPath, connect, connect_unix, have};
 
 const REQUEST: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n";
@@ -159,18 +160,7 @@ fn the_metrics_pass_the_linter() {
     }
     let odd = "unix:/nowhere/\"quoted\"\\\n";
     let (child, address) = watched("-d 1h -r 10", &[odd, "127.0.0.1:1"]);
-    let mut linter = Command::new("promtool")
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = linter.stdin.take().unwrap();
-    stdin.write_all(page(address).as_bytes()).unwrap();
-    drop(stdin);
-    let said = linter.wait_with_output().unwrap();
-    assert!(said.status.success() && said.stderr.is_empty(), "{said:?}");
+    assert_linted(&page(address));
     interrupt(child);
 }
 

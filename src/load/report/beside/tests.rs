@@ -1,27 +1,9 @@
-use std::time::SystemTime;
-
 use super::*;
+use crate::load::machine::compare::tests::Random;
 use crate::load::machine::record::{Point, Record};
 
 /// Seeds from here on were not seen while the method was chosen.
 const FRESH: u64 = 424_242;
-
-/// splitmix64.
-struct Random(u64);
-
-impl Random {
-    fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    fn normal(&mut self) -> f64 {
-        let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
-        radius * (std::f64::consts::TAU * self.uniform()).cos()
-    }
-}
 
 /// Servers, and what becomes slower and faster on the machine meanwhile.
 struct Weather {
@@ -82,18 +64,9 @@ fn run(seed: u64, exchanges: u64, slower: &[f64]) -> Report {
     let elapsed = Duration::from_secs_f64(now / 1e3);
     record.stages = vec![(Stage::Churn, Duration::ZERO), (Stage::Over, elapsed)];
     Report {
-        record,
         elapsed,
-        began: SystemTime::UNIX_EPOCH,
-        line: "hello-load".into(),
         targets: names,
-        seed: 0,
-        rate: None,
-        is_cut_short: false,
-        error: None,
-        setup: Setup::default(),
-        baseline: None,
-        search: None,
+        ..Report::of(record)
     }
 }
 

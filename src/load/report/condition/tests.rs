@@ -1,23 +1,12 @@
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::*;
 use crate::load::machine::exchange::{Fault, Phase, Wrong};
-use crate::load::report::Setup;
 
 fn report(record: &Record, elapsed: Duration) -> Report {
     Report {
-        record: record.clone(),
         elapsed,
-        began: SystemTime::UNIX_EPOCH,
-        line: "hello-load".into(),
-        targets: vec!["127.0.0.1:8000".into()],
-        seed: 7,
-        rate: None,
-        is_cut_short: false,
-        error: None,
-        setup: Setup::default(),
-        baseline: None,
-        search: None,
+        ..Report::of(record.clone())
     }
 }
 

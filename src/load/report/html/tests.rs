@@ -1,26 +1,17 @@
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::*;
 use crate::load::machine::exchange::{Fault, Phase};
 use crate::load::machine::record::{Point, Record};
 use crate::load::machine::schedule::Stage;
-use crate::load::report::Setup;
 use crate::load::report::search::tests::searched;
 
 fn report(record: &Record) -> Report {
     Report {
-        record: record.clone(),
         elapsed: record.course.points.last().unwrap().at,
-        began: SystemTime::UNIX_EPOCH,
         line: "hello-load -r 100".into(),
-        targets: vec!["127.0.0.1:8000".into()],
-        seed: 7,
         rate: Some(100),
-        is_cut_short: false,
-        error: None,
-        setup: Setup::default(),
-        baseline: None,
-        search: None,
+        ..Report::of(record.clone())
     }
 }
 

@@ -6,7 +6,6 @@ use super::*;
 use crate::load::machine::exchange::{Fault, Phase, Wrong};
 use crate::load::machine::record::{Point, Record};
 use crate::load::machine::schedule::Stage;
-use crate::load::report::Setup;
 use crate::load::report::read::tests::assert_same;
 
 /// A run of so many seconds from a moment on, which has these exchanges of the target.
@@ -22,18 +21,10 @@ fn report(mut record: Record, target: &str, began: u64, seconds: u64) -> Report 
         .map(|(stage, s)| (stage, Duration::from_secs(s)))
         .into();
     Report {
-        record,
         elapsed: Duration::from_secs(seconds),
         began: SystemTime::UNIX_EPOCH + Duration::from_secs(began),
-        line: "hello-load".into(),
         targets: vec![target.to_owned()],
-        seed: 7,
-        rate: None,
-        is_cut_short: false,
-        error: None,
-        setup: Setup::default(),
-        baseline: None,
-        search: None,
+        ..Report::of(record)
     }
 }
 

@@ -1,7 +1,6 @@
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::*;
-use crate::load::report::Setup;
 use crate::load::report::html;
 
 /// A search that has found 2000 a second: one of three windows there failed, and so did the one at
@@ -50,18 +49,12 @@ pub(in crate::load::report) fn searched(goal: &str) -> Searched {
 
 fn report(search: Searched) -> Report {
     Report {
-        record: Record::new(["a".to_owned()]).unwrap(),
         elapsed: Duration::from_secs(60),
-        began: SystemTime::UNIX_EPOCH,
         line: "hello-load --find-rate 'p99<5ms'".into(),
         targets: vec!["a".into()],
-        seed: 7,
         rate: search.found.map(|found| found.rate),
-        is_cut_short: false,
-        error: None,
-        setup: Setup::default(),
-        baseline: None,
         search: Some(search),
+        ..Report::of(Record::new(["a".to_owned()]).unwrap())
     }
 }
 

@@ -104,8 +104,14 @@ impl<S: System, P: Protocol> Reactor<S, P> {
     /// The listener's queue is empty. If nobody can join it any more, the listener has done its
     /// work.
     pub(super) fn handle_drained(&mut self, key: usize, now: Moment) {
-        if self.shutdown.is_some_and(|s| s.queues_close <= now) {
-            self.close_listener(key);
+        let Some(shutdown) = self.shutdown.as_mut().filter(|s| s.queues_close <= now) else {
+            return;
+        };
+        // Whoever was to serve those under way may have ended, too.
+        let listener = listener(&self.slab, key);
+        match listener.map(|listener| self.system.close_queue(listener)) {
+            Some(Ok(Some(wait))) if !wait.is_zero() => shutdown.queues_close = now.after(wait),
+            _ => self.close_listener(key),
         }
     }
 

@@ -31,6 +31,9 @@ pub trait System {
     /// Keeps new peers out of the listener's queue. The peers in it stay, and a peer whose
     /// handshake is under way may still join for the time that is returned. `None`: the queue stays
     /// open, because another process may share it and serve the new peers.
+    ///
+    /// Called again when that time is over and the queue is empty. Returns zero then, unless the
+    /// process that was to serve the peers under way has gone meanwhile.
     fn close_queue(&mut self, listener: &Self::Listener) -> io::Result<Option<Duration>>;
 
     /// Checks whether the listener's queue overflows. Called when peers are left in it. Returns

@@ -1,6 +1,7 @@
 //! Under load no restart loses anybody.
 
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -9,7 +10,8 @@ use hello_echo::load::Load;
 
 use crate::restarts::activated;
 use crate::util::{
-    BINARY, PATIENCE, Server, TempPath, counts, in_a_network, last_line, load_options, tcp_counter,
+    BINARY, PATIENCE, Server, TempPath, assert_greeted, counts, in_a_network, last_line,
+    load_options, tcp_counter,
 };
 
 /// Under load no exchange goes wrong, whether the next server begins when the last has ended, or
@@ -73,14 +75,19 @@ fn a_rolling_restart_loses_no_client() {
 /// second SYN, either. On every address, where handshakes would be waited for half a second otherwise.
 #[test]
 fn where_queues_move_a_rolling_restart_drops_no_newcomers() {
+    where_queues_move(no_newcomers_are_dropped);
+}
+
+fn where_queues_move(test: impl Fn()) {
     const SWITCH: &str = "/proc/sys/net/ipv4/tcp_migrate_req";
     if !Path::new(SWITCH).exists() {
         println!("before Linux 5.14 they do not move");
         return;
     }
     let setup = format!("echo 1 >{SWITCH}");
-    let said = in_a_network(2 * PATIENCE, &setup, no_newcomers_are_dropped);
-    said.inspect(|said| println!("{said}"));
+    if let Some(said) = in_a_network(2 * PATIENCE, &setup, test) {
+        println!("{said}");
+    }
 }
 
 #[test]
@@ -108,19 +115,53 @@ fn no_newcomers_are_dropped() {
     assert_ne!(sent_again(), before);
 }
 
+/// The last process on a port has nobody to leave handshakes to, even if there was another when its
+/// shutdown began. So it waits for them, and drops newcomers' SYNs meanwhile.
+#[test]
+fn where_queues_move_the_last_process_waits_for_handshakes() {
+    where_queues_move(the_last_process_drops_syns);
+}
+
+#[test]
+#[ignore = "where_queues_move_the_last_process_waits_for_handshakes makes a network for it"]
+fn the_last_process_drops_syns() {
+    let mut last = on("0.0.0.0:0", &["--max-connections", "1"]);
+    let address = SocketAddr::from(([127, 0, 0, 1], last.address().port()));
+    let mut client = TcpStream::connect(address).unwrap();
+    assert_greeted(&mut client);
+    let mut other = on(&last.addresses[0], &[]);
+
+    // It is full, so it keeps its listener for now. The other leaves it what it has.
+    last.signal("TERM");
+    let log = BufReader::new(last.stderr()).lines();
+    let mut log = log.map_while(Result::ok);
+    assert!(log.any(|line| line.contains("shutting down")));
+    other.signal("TERM");
+    other.end_within(PATIENCE);
+    let sent_again = || tcp_counter("netstat", "TcpExt:", "TCPSynRetrans");
+    let before = sent_again();
+    drop(client);
+    while TcpStream::connect(address).is_ok() {} // until it is refused
+    assert_ne!(sent_again(), before);
+    last.end_within(PATIENCE);
+}
+
 /// Clients at once.
 const AT_ONCE: u64 = 32;
 
+/// One of the processes on a port.
+fn on(address: &str, options: &[&str]) -> Server {
+    let mut command = Command::new(BINARY);
+    command.env("RUST_LOG", "info").stderr(Stdio::piped());
+    command.args(["--reuse-port", "--listen", address]);
+    Server::spawn(1, command.args(options))
+}
+
 pub(crate) fn roll(listen: &str) -> (Load, [Server; 2]) {
     const ROUNDS: usize = 4;
-    let on = |address: &str| {
-        let mut command = Command::new(BINARY);
-        command.env("RUST_LOG", "info").stderr(Stdio::piped());
-        Server::spawn(1, command.args(["--reuse-port", "--listen", address]))
-    };
-    let first = on(listen);
+    let first = on(listen, &[]);
     let address = first.addresses[0].clone();
-    let mut servers = [on(&address), first];
+    let mut servers = [on(&address, &[]), first];
     let target = address.replace("0.0.0.0", "127.0.0.1");
     let mut load = Load::new(load_options(&target, 1 << 40, AT_ONCE)).unwrap();
     for round in 0..ROUNDS {
@@ -128,7 +169,7 @@ pub(crate) fn roll(listen: &str) -> (Load, [Server; 2]) {
             load_a_while(&mut load);
             server.signal("TERM");
             load_until_it_ends(&mut load, server);
-            let line = last_line(std::mem::replace(server, on(&address)));
+            let line = last_line(std::mem::replace(server, on(&address, &[])));
             let served = counts(&line);
             println!("round {round}: {line}");
             assert!(round == 0 || served[0].1 > 0, "it had no share: {line}");

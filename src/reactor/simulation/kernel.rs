@@ -63,8 +63,15 @@ impl<M: Model> System for Kernel<M> {
         if world.are_shared {
             return Ok(None);
         }
-        let wait = Duration::from_millis(world.random.choose(&[0, 0, 50]));
-        world.queues[listener.1].joinable_until = Some(world.now.after(wait));
+        let queue = &mut world.queues[listener.1];
+        // Who was to have the queue may be gone when this is asked again: once, and not always.
+        let wait = Duration::from_millis(match queue.joinable_until {
+            None => world.random.choose(&[0, 0, 25]),
+            Some(_) if queue.has_heir => world.random.choose(&[0, 0, 25]),
+            Some(_) => 0,
+        });
+        queue.has_heir = queue.joinable_until.is_none() && wait.is_zero();
+        queue.joinable_until = Some(world.now.after(wait));
         if world.poll == Poll::Epoll {
             world.report_listener(listener.1); // a Unix socket does, with the hint
         }

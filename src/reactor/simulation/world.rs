@@ -79,6 +79,8 @@ pub(super) struct Queue {
     pub(super) waiting: VecDeque<usize>,
     /// Until when somebody may join, once that is limited.
     pub(super) joinable_until: Option<Moment>,
+    /// Another process was to have it when it was closed.
+    pub(super) has_heir: bool,
     pub(super) dropped: bool,
 }
 

@@ -112,8 +112,8 @@ nix::setsockopt_impl!(PassRights, libc::SOL_SOCKET, SO_PASSRIGHTS, bool, SetBool
 /// is under way may still join it: it believes to be connected as soon as it has seen our SYN-ACK, and
 /// closing the listener before its ACK has come would reset it.
 ///
-/// Where another process inherits the queue and the handshakes, nothing needs to be done. Elsewhere
-/// newcomers' SYNs are dropped and nothing else is. A newcomer sends its SYN again a second later;
+/// Where another process inherits the queue and the handshakes, nothing needs to be done; but that
+/// process may end, too, so this is called again before the listener is closed. Elsewhere newcomers' SYNs are dropped and nothing else is. A newcomer sends its SYN again a second later;
 /// then it is refused, or meets our successor, or another process on this port. Where no filter can be
 /// attached, listen(2) with 0 lets one more in, and drops ACKs, too.
 pub(crate) fn close_tcp_queue(
@@ -121,6 +121,9 @@ pub(crate) fn close_tcp_queue(
     guard: &Guard,
     address: SocketAddr,
 ) -> io::Result<Duration> {
+    if guard.is_closed() {
+        return Ok(Duration::ZERO); // they have been waited for
+    }
     if siblings::inherit(socket, address) {
         guard.leave_to_siblings();
         return Ok(Duration::ZERO);

@@ -41,6 +41,11 @@ const MOVED: Setup = Setup {
     },
     ..IN_TURN
 };
+const MOVED_AT_ONCE: Setup = Setup {
+    name: "one port, where queues move, and both may end at once",
+    in_turn: false,
+    ..MOVED
+};
 const UNTOLD: Setup = Setup {
     name: "one port, where queues move unannounced",
     queue: Queue::Own {
@@ -52,10 +57,10 @@ const UNTOLD: Setup = Setup {
 
 fn main() {
     let killed = |setup: Setup| Setup { kills: 1, ..setup };
-    for setup in [PASSED, ALONE, IN_TURN, MOVED, UNTOLD] {
+    for setup in [PASSED, ALONE, IN_TURN, MOVED, MOVED_AT_ONCE, UNTOLD] {
         holds(setup);
     }
-    for setup in [ALONE, IN_TURN, MOVED, UNTOLD] {
+    for setup in [ALONE, IN_TURN, MOVED, MOVED_AT_ONCE, UNTOLD] {
         holds(killed(setup));
     }
     let with = |setup: Setup, habit| Setup { habit, ..setup };
@@ -67,12 +72,7 @@ fn main() {
         "nobody waits for ever",
     );
     fails(with(MOVED, Habit::ForgetsTheQueue), "nobody waits for ever");
-    // The README says so: where both leave at once, each takes the other for its heir.
-    let at_once = Setup {
-        in_turn: false,
-        ..MOVED
-    };
-    fails(at_once, "nobody is lost");
+    fails(with(MOVED_AT_ONCE, Habit::TrustsTheHeir), "nobody is lost");
 }
 
 fn holds(setup: Setup) {

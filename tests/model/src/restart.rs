@@ -50,6 +50,8 @@ pub enum Habit {
     ForgetsHandshakes,
     /// It does not look at the queue again when there is room.
     ForgetsTheQueue,
+    /// It does not look again whether the other process, which was to inherit, is still there.
+    TrustsTheHeir,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -184,11 +186,15 @@ impl Model for Setup {
             Action::Kill(p) => self.kill(&mut state, p),
             Action::Accept(p) => self.accept(&mut state, p),
             Action::CloseListener(p) => {
-                // The process that was to inherit has been killed since.
                 let leaves = state.processes[p] == Process::Closing { leaves: true };
-                let excused = self.in_turn && leaves && !state.listeners[1 - p].open;
-                state.processes[p] = Process::Finishing;
-                self.close_listener(&mut state, p, excused);
+                if leaves && !state.listeners[1 - p].open && self.habit != Habit::TrustsTheHeir {
+                    // The process that was to inherit has ended since.
+                    state.processes[p] = Process::Closing { leaves: false };
+                    state.listeners[p].filtered = true;
+                } else {
+                    state.processes[p] = Process::Finishing;
+                    self.close_listener(&mut state, p, false);
+                }
             }
             Action::Exit(p) => state.processes[p] = Process::Absent,
             Action::Syn(c, l) => state.clients[c] = Client::Handshake(l),

@@ -172,6 +172,10 @@ impl Guard {
         Ok(())
     }
 
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(self.state.get(), State::Closed)
+    }
+
     /// The queue is closed by closing the listener, and other processes have it then.
     pub(super) fn leave_to_siblings(&self) {
         self.state.set(State::LeftToSiblings);

@@ -222,7 +222,7 @@ fn latency_table(page: &mut String, report: &Report, rows: &[Latency<'_>]) {
     let about = report.about_latencies();
     let _ = writeln!(page, "<section>\n<h2>Latency</h2>\n<p>The {about}.</p>");
     table(page, &headings, rows.iter().map(cells));
-    let phases = report.about_phases().join(" ");
+    let phases = report.about_phases().join("; ");
     let _ = writeln!(page, "<p class=\"faint\">{phases}.</p>\n</section>");
 }
 

@@ -140,7 +140,7 @@ impl Report {
             let count = Count(row.histogram.len()).to_string();
             table_row(text, name.chain(figures).chain([count]))?;
         }
-        let phases = self.about_phases().join(" ");
+        let phases = self.about_phases().join("; ");
         writeln!(text, "\n{}. {phases}", self.about_latencies())
     }
 }
@@ -176,8 +176,14 @@ fn plain(text: &str) -> String {
             shown.push('\\');
         }
         shown.push(character);
+        shown += behind(character);
     }
     shown
+}
+
+/// An empty comment behind an `@`: without it cmark-gfm makes a link of `a@b.c`, even of one that is escaped.
+fn behind(character: char) -> &'static str {
+    if character == '@' { "<!-- -->" } else { "" }
 }
 
 /// The same in the type of code. HTML's element, since a table takes a `|` for its own even between
@@ -187,7 +193,7 @@ fn code(text: &str) -> String {
     for character in escape(text).chars() {
         match character {
             c if c.is_ascii_punctuation() && !"-/,=%".contains(c) => {
-                let _ = write!(shown, "&#{};", u32::from(c));
+                let _ = write!(shown, "&#{};{}", u32::from(c), behind(c));
             }
             c => shown.push(c),
         }

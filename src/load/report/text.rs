@@ -141,8 +141,7 @@ impl Report {
             return Ok(());
         }
         write!(text, "\n{}\n{}", self.about_latencies(), Table(rows))?;
-        let mut lines = self.about_phases().into_iter();
-        lines.try_for_each(|line| writeln!(text, "{line}"))
+        writeln!(text, "{}", self.about_phases().join(";\n"))
     }
 }
 

@@ -34,7 +34,8 @@ fn cells(html: &str) -> Vec<Vec<String>> {
     let text = |cell: &str| {
         let cell = cell.split_once('>').unwrap().1;
         let cell = cell.replace("<code>", "").replace("</code>", "");
-        cell.replace("&amp;", "&")
+        cell.replace("<!-- -->", "")
+            .replace("&amp;", "&")
             .replace("&lt;", "<")
             .replace("&gt;", ">")
             .replace("&quot;", "\"")
@@ -91,7 +92,8 @@ fn what_others_chose_is_only_text() {
         return;
     }
     let wrong = answering(|_| b"|`*_</code>\x1b[31m www.a.test http://a.test [a](b)".to_vec());
-    let odd = "unix:/nowhere/|a\\|b`` ``c</code><img src=x>&amp;\u{202e}*d*_e_~~f~~ www.a.test";
+    let odd =
+        "unix:/nowhere/|a\\|b`` ``c</code><img src=x>&amp;\u{202e}*d*_e_~~f~~ www.a.test me@a.test";
     let (right, _received) = recorder();
     let output = output(&mut load("--markdown -n 9 -r 1000", &[&right, &wrong, odd]));
     let [markdown, _] = said(&output);

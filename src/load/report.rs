@@ -187,7 +187,7 @@ impl Report {
     /// own.
     pub(crate) fn about_phases(&self) -> Vec<&'static str> {
         let mut lines =
-            vec!["connect and greeting count from the connect, echo and eof from the payload;"];
+            vec!["connect and greeting count from the connect, echo and eof from the payload"];
         lines.push(match self.rate {
             None => "greeting + eof = total",
             Some(_) => "greeting + eof = total, raw; total counts from when an exchange was due",

@@ -79,7 +79,10 @@ fn the_time_of_day_is_one_line_and_the_end() {
 fn everything_is_echoed() {
     let (mut server, address) = server::<Echo>(());
     let handle = server.handle().unwrap();
-    let serving = std::thread::spawn(move || server.run());
+    let serving = std::thread::spawn(move || {
+        server.run().unwrap();
+        server.stats().ended(Echo::FINISHED)
+    });
     in_time("the echoes", move || {
         let talk = move |seed| {
             let (mut client, message) = (connect(address), payload(seed, 3_000_000));
@@ -99,9 +102,8 @@ fn everything_is_echoed() {
             .into_iter()
             .for_each(|client| client.join().unwrap());
     });
-    assert_eq!(handle.stats().ended(Echo::FINISHED), 4);
     handle.shut_down();
-    in_time("the shutdown", || serving.join().unwrap()).unwrap();
+    assert_eq!(in_time("the shutdown", || serving.join().unwrap()), 4);
 }
 
 /// Backpressure: the server does not read from a client that does not read, so it keeps little for

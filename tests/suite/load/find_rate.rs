@@ -260,5 +260,7 @@ fn a_terminal_shows_how_far_the_search_is() {
         shown.contains("window 1, 100/s, ? holds, ? fails, "),
         "{shown}"
     );
-    assert!(shown.contains("window 2, "), "{shown}");
+    // It is drawn ten times a second, which need not be in the second window.
+    let later = |window: u32| shown.contains(&format!("window {window}, "));
+    assert!((2..50).any(later), "{shown}");
 }

@@ -32,6 +32,14 @@ impl Record {
         for (shortage, waited) in &next.waited {
             *self.waited.entry(*shortage).or_default() += *waited;
         }
+        // What begins again was not over: a window of a search follows one that has ended.
+        if next
+            .stages
+            .first()
+            .is_some_and(|(stage, _)| *stage != Stage::Over)
+        {
+            self.stages.retain(|(stage, _)| *stage != Stage::Over);
+        }
         for (stage, at) in &next.stages {
             if self.stages.iter().all(|(known, _)| known != stage) {
                 self.stages.push((*stage, *at + later));

@@ -167,6 +167,27 @@ fn stages_go_on() {
     assert_eq!(sum.waited[&Shortage::Port], ms(11));
 }
 
+/// The windows of a search are one time of exchanging, from the first one's begin to the last one's end.
+#[test]
+fn what_begins_again_is_not_over() {
+    let ms = Duration::from_millis;
+    let window = |stages: &[(Stage, u64)]| {
+        let mut record = Record::new([]).unwrap();
+        record.stages = stages.iter().map(|(stage, at)| (*stage, ms(*at))).collect();
+        record
+    };
+    let whole = [(Stage::Churn, 1), (Stage::Over, 50)];
+    let mut sum = window(&whole);
+    sum.follow(&window(&whole), ms(100));
+    assert_eq!(sum.stages, [(Stage::Churn, ms(1)), (Stage::Over, ms(150))]);
+    let cut_short = window(&[(Stage::Churn, 1)]);
+    sum.follow(&cut_short, ms(200));
+    assert_eq!(sum.stages, [(Stage::Churn, ms(1))]);
+    let mut sum = window(&whole);
+    sum.follow(&window(&[(Stage::Over, 0)]), ms(60));
+    assert_eq!(sum.stages[1], (Stage::Over, ms(50)), "nothing began again");
+}
+
 /// Exchanges come and go from the first that begins them until the last that ends.
 #[test]
 fn a_stage_is_that_of_all() {

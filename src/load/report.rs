@@ -204,13 +204,13 @@ impl Report {
     }
 
     /// The threads of the load client that had no time to spare: what they measure may be their own
-    /// slowness.
+    /// slowness. A thread that got little of a core had to share it with other programs.
     fn busy_threads(&self) -> Option<String> {
         let threads = self.record.threads.iter().zip(1..);
         let saturated = threads.filter(|(busy, _)| busy.is_saturated());
         let used = saturated.map(|(busy, number)| {
-            let percent = busy.core() * 100.0;
-            format!("thread {number} used {percent:.0} % of a core")
+            let [awake, core] = [busy.wakefulness(), busy.core()].map(|share| share * 100.0);
+            format!("thread {number}, awake {awake:.0} % of the time, got {core:.0} % of a core")
         });
         let used: Vec<String> = used.collect();
         (!used.is_empty()).then(|| format!("hello-load was busy: {}", used.join(", ")))

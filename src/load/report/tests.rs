@@ -114,19 +114,20 @@ fn the_page_and_the_text_say_the_same() {
 #[test]
 fn a_thread_without_time_to_spare_is_said() {
     let mut record = record();
-    let thread = |cpu, awake| Busy {
-        of: Duration::from_secs(10),
+    let thread = |of, cpu, awake| Busy {
+        of: Duration::from_millis(of),
         cpu: Duration::from_millis(cpu),
         awake: Duration::from_millis(awake),
     };
     record.threads = vec![
-        thread(9_780, 9_900),
-        thread(8_000, 8_900),
-        thread(5_000, 10_000),
+        thread(10_000, 9_780, 9_900),
+        thread(10_000, 8_000, 8_900),
+        thread(10_000, 500, 10_000),
+        thread(99, 99, 99), // too short to tell
     ];
     let text = report(&record).to_string();
-    let line =
-        "\nhello-load was busy: thread 1 used 98 % of a core, thread 3 used 50 % of a core\n";
+    let line = "\nhello-load was busy: thread 1, awake 99 % of the time, got 98 % of a core, \
+                thread 3, awake 100 % of the time, got 5 % of a core\n";
     assert!(text.contains(line), "{text}");
     let json = report(&record).json();
     assert_eq!(json["threads"][1]["core"], 0.8);

@@ -17,6 +17,9 @@ impl Busy {
     /// A thread that is awake for this share of the time may be what limits a run.
     const SATURATED: f64 = 0.9;
 
+    /// In a shorter time a thread is awake because it begins and ends.
+    const LONG_ENOUGH: Duration = Duration::from_millis(100);
+
     /// The share of a core that it used.
     #[must_use]
     pub fn core(&self) -> f64 {
@@ -32,7 +35,7 @@ impl Busy {
     /// Whether it had no time to spare.
     #[must_use]
     pub fn is_saturated(&self) -> bool {
-        self.wakefulness() >= Self::SATURATED
+        self.of >= Self::LONG_ENOUGH && self.wakefulness() >= Self::SATURATED
     }
 }
 

@@ -15,21 +15,29 @@
 //!
 //! [`Server::bind`] listens, [`Server::run`] serves, and [`Server::turn`] does one round of it. A
 //! [`Handle`] shuts it down from another thread. Without default features the library needs ten
-//! crates: libc, log, mio, nix, rlimit, slab, socket2, and three of nix's.
+//! crates: libc, log, mio, nix, rlimit, slab, socket2, and three of nix's. It logs by the crate
+//! `log`, so your program decides whether its lines are written. These features add to it:
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `metrics` | [`Config::metrics`], the counters over HTTP |
+//! | `activation` | [`Server::inherit`], sockets that a service manager passes in |
+//! | `cli` | both of these, [`Server::catch_signals`], and the program `hello-echo` |
+//! | `json` | `cli`, and its `--log-format json` |
+//! | `load` | `cli`, the module [`load`] and the program `hello-load` |
 //!
 //! ```
 //! use std::io::{Read, Write};
 //! use std::net::{Shutdown, TcpStream};
 //! use std::time::Duration;
 //!
-//! use hello_echo::{Config, LocalAddr, Server, hello::Settings};
+//! use hello_echo::{Config, Server, hello::Settings};
 //!
 //! let mut config = Config::default();
 //! config.listen = vec!["127.0.0.1:0".parse()?]; // port 0: any that is free
 //! let mut server: Server = Server::bind(&config, Settings::default())?;
-//! let LocalAddr::Tcp(address) = server.local_addrs()[0].clone() else { unreachable!() };
 //!
-//! let mut client = TcpStream::connect(address)?;
+//! let mut client = TcpStream::connect(server.local_addrs()[0].to_string())?;
 //! client.write_all(b"hi back atcha\n")?;
 //! client.shutdown(Shutdown::Write)?;
 //!

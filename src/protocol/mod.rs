@@ -46,7 +46,8 @@ pub use unsent::Unsent;
 ///   messages.
 /// - The driver does not receive while the protocol wants to send. So it does not read from a peer
 ///   that does not read. [`Want::Stream`] is the exception.
-/// - The driver handles errors, resets and deadlines. It may drop the protocol in any state.
+/// - The driver handles errors, resets, deadlines and the shutdown. It may drop the protocol in any
+///   state, and does not tell it why. So a protocol cannot send a last word when its time is over.
 /// - After `Close` the driver sends a FIN, discards what the peer still sends until the peer's own
 ///   FIN, and closes. This lingering close keeps a reset from destroying what was sent. It lasts at
 ///   most [`Config::linger`](crate::Config::linger).
@@ -79,7 +80,7 @@ pub trait Protocol: Sized {
     /// case, words with blanks between them. At most [`MAX_ENDS`]; more do not compile.
     const ENDS: &'static [&'static str];
 
-    /// Checks whether the protocol can be served with these settings.
+    /// Checks whether the protocol can be served with these settings. Default: it can.
     ///
     /// # Errors
     /// Says in words what lies outside which limits. [`Server::bind`](crate::Server::bind) fails
@@ -106,26 +107,26 @@ pub trait Protocol: Sized {
 
     /// The peer has sent its FIN: no more bytes will come, but the peer may still read. May be
     /// called more than once. If the protocol still wants to receive afterwards, the connection
-    /// ends as "left early"; most protocols need no more than that.
+    /// ends as "left early"; most protocols need no more than that. Default: nothing.
     fn handle_fin(&mut self, shared: &mut Self::Shared) {
         let _ = shared;
     }
 
     /// Others are about to use the scratch buffer: take out of it what is still needed. A protocol
-    /// whose [`want`](Self::want) never looks into it has nothing to do.
+    /// whose [`want`](Self::want) never looks into it has nothing to do. Default: nothing.
     fn keep(&mut self, scratch: &[u8]) {
         let _ = scratch;
     }
 
     /// How many bytes [`keep`](Self::keep) has put on the heap, as long as they are there. The
-    /// [`Stats`](crate::Stats) have the sum.
+    /// [`Stats`](crate::Stats) have the sum. Other buffers of the protocol do not count. Default: 0.
     fn kept(&self) -> usize {
         0
     }
 
     /// The most bytes that one receive may bring: the length of the scratch buffer, which all
     /// connections share. Choose it larger than a message usually is: a receive that comes back
-    /// short shows that nothing is left, which saves a call. Called once.
+    /// short shows that nothing is left, which saves a call. Called once. Default: 64 KiB.
     fn most_received(shared: &Self::Shared) -> usize {
         let _ = shared;
         64 << 10
@@ -133,7 +134,7 @@ pub trait Protocol: Sized {
 
     /// How long the deadlines of each kind are. Zero is no deadline. If a
     /// [`deadline`](Self::deadline) asks for a kind that is not here, it gets the last one. Called
-    /// once.
+    /// once. Default: one kind, 60 s.
     fn waits(shared: &Self::Shared) -> Vec<Duration> {
         let _ = shared;
         vec![Duration::from_secs(60)]
@@ -141,7 +142,11 @@ pub trait Protocol: Sized {
 
     /// The deadline that the connection has at present. It begins anew when this changes, even if
     /// it changes and changes back before the driver stops. When it is over, the connection is
-    /// closed. The lingering close has its own deadline.
+    /// closed at once and counted as "timed out". The lingering close has its own deadline. Default:
+    /// [`Deadline::absolute(0)`](Deadline::absolute), so a connection lasts for 60 s at most.
+    ///
+    /// A protocol with a time for each message, however slowly its bytes come, has two kinds of the
+    /// same length. It asks for one while it receives, and for the other while it sends.
     fn deadline(&self) -> Deadline {
         Deadline::absolute(0)
     }

@@ -34,7 +34,12 @@ impl Unsent {
         Self(Place::Scratch { len, sent: 0 })
     }
 
-    /// The rest; empty if all is sent.
+    /// The rest; empty if all is sent. `scratch` is what [`Protocol::want`](super::Protocol::want) is
+    /// given.
+    ///
+    /// # Panics
+    /// If `scratch` is shorter than what was received. A test passes the bytes to `want` that it
+    /// passed to [`handle_received`](super::Protocol::handle_received).
     #[must_use]
     #[inline]
     pub fn rest<'a>(&'a self, scratch: &'a [u8]) -> &'a [u8] {
@@ -45,7 +50,8 @@ impl Unsent {
         }
     }
 
-    /// `n` more bytes are sent. The last of them frees the memory.
+    /// `n` more bytes are sent, or are not to be sent: a header that is not echoed. The last of them
+    /// frees the memory.
     #[inline]
     pub fn advance(&mut self, n: usize) {
         let left = match &mut self.0 {

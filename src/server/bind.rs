@@ -47,7 +47,7 @@ impl<P: Protocol> Server<P> {
     /// decides then. `None` if there are none. The sockets are left as they are, except that they
     /// become non-blocking. A [shutdown](Self::shut_down) leaves the peers in their queues to the
     /// manager's next process. Call this before there is a second thread: it removes the variables
-    /// that describe the sockets from the environment.
+    /// that describe the sockets from the environment. Needs the feature `activation`.
     ///
     /// # Errors
     /// As [`bind`](Self::bind); or one of them is not a listening stream socket, TCP or Unix.
@@ -141,6 +141,10 @@ impl<P: Protocol> Server<P> {
     /// [`max_connections`](Config::max_connections) must be given. Its connections use the
     /// descriptors that `P` leaves over. If these are too few, `P` may hold fewer from here on.
     /// Returns where it listens.
+    ///
+    /// A [shutdown](Self::shut_down) shuts it down, too. Its counters are only in the log: the
+    /// [stats](Self::stats), the [metrics](Config::metrics) and the [handle](Self::handle) have
+    /// those of `P`.
     ///
     /// # Errors
     /// As [`bind`](Self::bind).

@@ -38,7 +38,7 @@ pub struct Config {
     /// How often to log the [`Stats`](crate::Stats), at most every 10 ms. Default: zero, never.
     pub stats: Duration,
     /// Where to serve the metrics, the [`Stats`](crate::Stats) among them, as Prometheus reads them:
-    /// `/metrics` over HTTP. Default: `None`, nowhere.
+    /// `/metrics` over HTTP. Default: `None`, nowhere. Needs the feature `metrics`.
     #[cfg(feature = "metrics")]
     pub metrics: Option<Address>,
 }

@@ -63,13 +63,13 @@ const _: () = assert!(
 /// use std::os::fd::{AsFd, AsRawFd};
 /// use std::time::{Duration, Instant};
 ///
-/// use hello_echo::{Config, LocalAddr, Server, hello::Settings};
+/// use hello_echo::{Config, Server, hello::Settings};
 /// use mio::{Events, Interest, Poll, Token, unix::SourceFd};
 ///
 /// let mut config = Config::default();
 /// config.listen = vec!["127.0.0.1:0".parse()?];
 /// let mut server: Server = Server::bind(&config, Settings::default())?;
-/// let LocalAddr::Tcp(address) = server.local_addrs()[0].clone() else { unreachable!() };
+/// let address = server.local_addrs()[0].to_string();
 /// let client = std::thread::spawn(move || {
 ///     let mut client = std::net::TcpStream::connect(address)?;
 ///     std::io::copy(&mut "hi".as_bytes(), &mut client)?;
@@ -134,7 +134,7 @@ impl<P: Protocol> Server<P> {
     ///
     /// SIGINT and SIGHUP stay ignored if they are ignored before, as nohup(1) and shells leave
     /// them. The calling thread unblocks the signals that are caught. The other threads keep their
-    /// masks.
+    /// masks. Needs the feature `cli`.
     ///
     /// # Errors
     /// No descriptor is left to wake the poll with, or the poll is broken.

@@ -71,6 +71,35 @@ pub use unsent::Unsent;
 /// ```
 ///
 /// [`Server::bind`](crate::Server::bind) serves it.
+///
+/// # Messages in pieces
+///
+/// A receive may bring half a line, or two. So a protocol collects what has arrived, and limits how
+/// much that is. This is finger (RFC 1288):
+///
+/// ```
+/// # mod finger {
+#[doc = include_str!("../../tests/protocols/finger.rs")]
+/// # }
+/// # mod talk {
+#[doc = include_str!("../../tests/protocols/talk.rs")]
+/// # }
+/// // It is tested with its messages cut anywhere.
+/// use finger::{Directory, Finger};
+/// use talk::talk;
+///
+/// let mut directory: Directory = |name| format!("{name} is not here");
+/// let question = b"ada\r\n";
+/// for cut in 0..question.len() {
+///     let (first, rest) = question.split_at(cut);
+///     let (answer, end) = talk::<Finger>(&mut directory, &[first, rest]);
+///     assert_eq!(answer, b"ada is not here\r\n");
+///     assert_eq!(end, Some(Finger::ANSWERED));
+/// }
+/// ```
+///
+/// The function `talk` is a client without a socket, for any protocol that comes to an end. Copy it:
+/// it also finds a [`keep`](Self::keep) that was forgotten.
 pub trait Protocol: Sized {
     /// What all connections of the protocol share: settings, and state if there is some. It needs
     /// no lock, because there is one thread.

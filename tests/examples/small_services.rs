@@ -1,7 +1,7 @@
-//! Three of the small services that every Unix host once had, in one process, one thread and one poll:
-//! daytime (RFC 867), echo (RFC 862) and chargen (RFC 864).
+//! Four of the small services that every Unix host once had, in one process, one thread and one poll:
+//! daytime (RFC 867), echo (RFC 862), chargen (RFC 864) and finger (RFC 1288).
 //!
-//! `cargo run --example small-services [DAYTIME ECHO CHARGEN]`, where each is an address, by default a
+//! `cargo run --example small-services [DAYTIME ECHO CHARGEN FINGER]`, where each is an address, by default a
 //! free port of 127.0.0.1. It serves until its standard input ends.
 
 #[path = "../protocols/mod.rs"]
@@ -14,6 +14,7 @@ use hello_echo::{Config, Server};
 use protocols::chargen::Chargen;
 use protocols::daytime::Daytime;
 use protocols::echo::Echo;
+use protocols::finger::Finger;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut addresses = std::env::args().skip(1);
@@ -28,7 +29,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut server = Server::<Daytime>::bind(&config()?, now)?;
     let echo = server.add::<Echo>(&config()?, ())?;
     let chargen = server.add::<Chargen>(&config()?, ())?;
-    for address in [server.local_addrs(), echo, chargen].concat() {
+    let finger = server.add::<Finger>(&config()?, whois)?;
+    for address in [server.local_addrs(), echo, chargen, finger].concat() {
         writeln!(io::stdout(), "listening on {address}")?;
     }
 
@@ -49,4 +51,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 )]
 fn now() -> String {
     humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
+}
+
+/// What is known about a name: nothing. RFC 1288 lets an operator refuse any question.
+fn whois(name: &str) -> String {
+    match name {
+        "" => "nobody is logged in".to_owned(),
+        name => format!("{}: no such user", name.escape_debug()),
+    }
 }

@@ -1,4 +1,5 @@
-//! Three protocols, each written with the public interface alone, as yours would be.
+//! Four protocols, each written with the public interface alone, as yours would be, and a client
+//! without a socket to test them with.
 
 #![allow(
     dead_code,
@@ -9,3 +10,5 @@
 pub mod chargen;
 pub mod daytime;
 pub mod echo;
+pub mod finger;
+pub mod talk;

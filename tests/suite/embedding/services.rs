@@ -11,6 +11,8 @@ use super::{NOON, NOW, SHORT, config, server, tcp};
 use crate::protocols::chargen::{Chargen, character};
 use crate::protocols::daytime::Daytime;
 use crate::protocols::echo::Echo;
+use crate::protocols::finger::{Directory, Finger, LONGEST};
+use crate::protocols::talk::talk;
 use crate::util::{self, Client, PATIENCE, Peer, assert_rest, connect, have, in_time, payload};
 
 /// An example, which cargo has built beside this test.
@@ -23,13 +25,13 @@ fn example(name: &str, lines: usize) -> util::Server {
     util::Server::spawn_with(lines, command.stdin(Stdio::piped()))
 }
 
-/// The three services in one process, talked to with nc.
+/// The services in one process, talked to with nc.
 #[test]
 fn the_small_services_talk_to_nc() {
     if !have("nc.openbsd") {
         return;
     }
-    let mut services = example("small-services", 3);
+    let mut services = example("small-services", 4);
     let ports: Vec<String> = services
         .addresses
         .iter()
@@ -54,8 +56,47 @@ fn the_small_services_talk_to_nc() {
     let expected: Vec<u8> = (0..148).map(character).collect();
     assert_eq!(output.stdout, expected);
 
+    let mut finger = nc(&ports[3]);
+    let (answer, _) = finger.send(b"ada\r\n").end_input().finish();
+    assert_eq!(answer, "ada: no such user\r\n");
+
     services.close_stdin();
     assert!(services.end_within(PATIENCE).success());
+}
+
+/// What was received is kept when others use the scratch buffer, and every byte is sent.
+#[test]
+fn protocols_are_tested_without_a_socket() {
+    let (echoed, end) = talk::<Echo>(&mut (), &[b"one", b"two"]);
+    assert_eq!(
+        (echoed.as_slice(), end),
+        (&b"onetwo"[..], Some(Echo::FINISHED))
+    );
+    let (told, end) = talk::<Daytime>(&mut { NOON }, &[]);
+    assert_eq!(
+        (told.as_slice(), end),
+        (&b"noon\r\n"[..], Some(Daytime::TOLD))
+    );
+}
+
+#[test]
+fn a_line_has_a_limit() {
+    let mut directory: Directory = |name| format!("{} bytes", name.len());
+    let mut ask = |pieces: &[&[u8]]| {
+        let (answer, end) = talk::<Finger>(&mut directory, pieces);
+        (String::from_utf8(answer).unwrap(), end)
+    };
+    let (longest, answered) = ([b'x'; LONGEST], Some(Finger::ANSWERED));
+    let answer = format!("{LONGEST} bytes\r\n");
+    assert_eq!(ask(&[&longest, b"\n"]), (answer, answered));
+    assert_eq!(ask(&[b"one\ntwo\n"]), ("3 bytes\r\n".to_owned(), answered));
+    let refused = (
+        "the line is too long\r\n".to_owned(),
+        Some(Finger::TOO_LONG),
+    );
+    assert_eq!(ask(&[&longest, b"x"]), refused);
+    assert_eq!(ask(&[&longest, b"x\n"]), refused);
+    assert_eq!(ask(&[b"no end"]), (String::new(), None));
 }
 
 #[test]

@@ -35,7 +35,6 @@ impl<S: System, P: Protocol> Reactor<S, P> {
         if self.shutdown.is_some() {
             return;
         }
-        info!("shutting down, {} clients are connected", self.clients());
         let (mut wait, mut queues_left) = (Duration::ZERO, None);
         for key in 0..self.listeners {
             if let Some(listener) = listener(&self.slab, key) {
@@ -48,6 +47,7 @@ impl<S: System, P: Protocol> Reactor<S, P> {
                 }
             }
         }
+        info!("shutting down, {} clients are connected", self.clients());
         self.shutdown = Some(Shutdown {
             queues_close: now.after(wait),
             queues_left,

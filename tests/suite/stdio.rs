@@ -1,20 +1,15 @@
 //! A stdout or stderr that nobody reads, or that is full or closed, does not stop the server. And
 //! each of its lines stays one line.
 
-use std::fs::OpenOptions;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use nix::fcntl::OFlag;
-use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
-
 use crate::util::{
-    self, BINARY, PATIENCE, Server, TempPath, assert_echoes, connect_unix, have_strace,
+    self, BINARY, PATIENCE, Server, TempPath, assert_echoes, connect_unix, have_strace, terminal,
 };
 
 /// A log whose reader has stopped loses lines, and says so once it is read again; the server goes
@@ -135,17 +130,6 @@ fn pipe_and_terminal() -> [(&'static str, Stdio, Option<OwnedFd>); 2] {
         ("a pipe", Stdio::piped(), None),
         ("a terminal", slave.into(), Some(master)),
     ]
-}
-
-/// Not by openpty(3), whose descriptors the children of all other tests would inherit.
-fn terminal() -> (OwnedFd, OwnedFd) {
-    let master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).unwrap();
-    grantpt(&master).unwrap();
-    unlockpt(&master).unwrap();
-    let mut slave = OpenOptions::new();
-    slave.read(true).write(true).custom_flags(libc::O_NOCTTY);
-    let slave = slave.open(ptsname_r(&master).unwrap()).unwrap();
-    (master.into(), slave.into())
 }
 
 fn logging_connections(command: &mut Command) -> &mut Command {

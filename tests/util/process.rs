@@ -1,8 +1,14 @@
 //! Other programs: their output, their end, and signals for them.
 
+use std::fs::OpenOptions;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
+
+use nix::fcntl::OFlag;
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 
 use super::PATIENCE;
 
@@ -90,4 +96,16 @@ pub fn in_time<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 
     receiver
         .recv_timeout(PATIENCE)
         .unwrap_or_else(|e| panic!("waited in vain for {what}: {e}"))
+}
+
+/// A terminal's two ends, the master first. Not by openpty(3), whose descriptors the children of all other
+/// tests would inherit.
+pub fn terminal() -> (OwnedFd, OwnedFd) {
+    let master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let mut slave = OpenOptions::new();
+    slave.read(true).write(true).custom_flags(libc::O_NOCTTY);
+    let slave = slave.open(ptsname_r(&master).unwrap()).unwrap();
+    (master.into(), slave.into())
 }

@@ -45,7 +45,7 @@ fn the_lines_add_up_to_the_run() {
     let output = output(&mut command);
     let lines = lines(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    assert!((8..=60).contains(&lines.len()), "{}", lines.len());
+    assert!((2..=60).contains(&lines.len()), "{}", lines.len());
     for name in ["opened", "right"] {
         assert_eq!(sum(&lines, name), 850, "{name}");
     }
@@ -102,7 +102,7 @@ fn a_line_says_what_was_wrong() {
     let line = stdout.lines().next().unwrap();
     assert!(line.contains("Z 20 exchanges in "), "{stdout}");
     assert!(
-        line.contains(" 20 wrong (20 no_echo), p50 –, p99 –, 0 open; kept up"),
+        line.contains(" 20 wrong (20 no_echo), p50 –, p99 –, 0 open; "),
         "{stdout}"
     );
     assert!(stdout.contains("\n\n20 exchanges in "), "{stdout}");

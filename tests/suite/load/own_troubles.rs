@@ -3,11 +3,10 @@
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use nix::pty::openpty;
 use nix::sys::termios::{FlowArg, tcflow};
 
 use super::*;
-use crate::util::{TempPath, have, have_descriptors, in_a_network, skip};
+use crate::util::{TempPath, have, have_descriptors, in_a_network, skip, terminal};
 
 /// The servers' answers are there when it goes on, so nobody was late but itself.
 #[test]
@@ -44,11 +43,10 @@ fn its_own_pause_is_not_the_servers_timeout() {
 #[test]
 fn a_stopped_terminal_stops_nothing() {
     let server = Server::start(&[]);
-    let terminal = openpty(None, None).unwrap();
-    tcflow(terminal.slave.as_fd(), FlowArg::TCOOFF).unwrap();
+    let (_master, slave) = terminal();
+    tcflow(slave.as_fd(), FlowArg::TCOOFF).unwrap();
     let mut command = load("-d 1s -c 4 --json", &[&server.addresses[0]]);
     command.stdout(Stdio::piped()).stdin(Stdio::null());
-    let slave = terminal.slave.try_clone().unwrap();
     let child = command.stderr(Stdio::from(slave)).spawn().unwrap();
     let output = util::in_time("the end", || child.wait_with_output().unwrap());
     let report = report(&output);
@@ -61,11 +59,10 @@ fn a_stopped_terminal_stops_nothing() {
 #[test]
 fn complaints_that_nobody_reads_stop_nothing() {
     let (target, _received) = recorder();
-    let terminal = openpty(None, None).unwrap();
-    tcflow(terminal.slave.as_fd(), FlowArg::TCOOFF).unwrap();
+    let (_master, slave) = terminal();
+    tcflow(slave.as_fd(), FlowArg::TCOOFF).unwrap();
     let mut command = load("-n 4 --json --fail-if right>0", &[&target]);
     command.stdout(Stdio::piped()).stdin(Stdio::null());
-    let slave = terminal.slave.try_clone().unwrap();
     let child = command.stderr(Stdio::from(slave)).spawn().unwrap();
     let output = util::in_time("the end", || child.wait_with_output().unwrap());
     assert_eq!(output.status.code(), Some(3));

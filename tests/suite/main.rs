@@ -49,6 +49,7 @@ mod signals;
 mod soak;
 mod stdio;
 mod storms;
+mod survivors;
 mod unix_sockets;
 #[path = "../util/mod.rs"]
 mod util;

@@ -299,14 +299,9 @@ impl Calls {
         }
     }
 
-    /// Whether the event reported more after a short receive, and no receive has checked that yet.
-    /// Returns true once.
+    /// Whether the event reported that more may follow a short receive. Returns true once.
     pub(super) fn looks_for_fin(&mut self) -> bool {
-        let looks = mem::take(&mut self.more) && self.count < CALLS_PER_TURN && self.to_receive > 0;
-        if looks {
-            self.queue = Queue::Unread;
-        }
-        looks
+        mem::take(&mut self.more)
     }
 
     /// Linux checks a half-closed socket again: a Unix one at once, a TCP one when our FIN is

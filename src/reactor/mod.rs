@@ -231,7 +231,7 @@ impl<S: System, P: Protocol> Reactor<S, P> {
             self.shutdown_alarm(),
             self.deadlines.next(),
             self.gate.reopens_at(),
-            self.watch_at.filter(|_| self.listening > 0),
+            self.watch_at,
             self.report_at,
         ];
         alarms.into_iter().flatten().min()

@@ -154,29 +154,87 @@ fn a_deadline_begins_anew_when_it_changes_there_and_back() {
     assert_eq!((due, connection.due()), (Some(patient), patient));
 }
 
+/// A peer that has sent this much, and its FIN behind it.
+struct Finished {
+    sent: usize,
+    calls: Vec<&'static str>,
+}
+
+impl Stream for Finished {
+    fn recv(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        self.calls.push("recv");
+        Ok(std::mem::take(&mut self.sent))
+    }
+
+    fn discard(&mut self, _: usize) -> io::Result<usize> {
+        self.calls.push("discard");
+        Ok(std::mem::take(&mut self.sent))
+    }
+
+    fn send(&mut self, bytes: &[u8], _: bool) -> io::Result<usize> {
+        self.calls.push("send");
+        Ok(bytes.len())
+    }
+
+    fn half_close(&mut self) -> io::Result<()> {
+        self.calls.push("half-close");
+        Ok(())
+    }
+
+    fn short_is_all(&self) -> bool {
+        true
+    }
+}
+
+fn finished<P: Protocol>(sent: usize, common: &mut Common<P>) -> Connection<Finished, P> {
+    let calls = vec![];
+    Connection::new(Finished { sent, calls }, &mut common.shared)
+}
+
 /// A protocol that goes on waiting after the peer's FIN, whatever it sent in between, ends.
 #[test]
 fn a_protocol_that_receives_after_the_fin_has_left_early() {
-    struct Finished(Flood);
-    impl Stream for Finished {
-        fn recv(&mut self, _: &mut [u8]) -> io::Result<usize> {
-            Ok(0)
-        }
-        fn discard(&mut self, _: usize) -> io::Result<usize> {
-            Ok(0)
-        }
-        fn send(&mut self, bytes: &[u8], more: bool) -> io::Result<usize> {
-            self.0.send(bytes, more)
-        }
-        fn half_close(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-        fn short_is_all(&self) -> bool {
-            true
-        }
-    }
     let mut common = common::<Lines>(());
-    let mut connection = Connection::new(Finished(Flood::default()), &mut common.shared);
-    let driven = connection.drive(&mut common, Readiness::New);
+    let driven = finished(0, &mut common).drive(&mut common, Readiness::New);
     assert!(matches!(driven, Err(Reason::LeftEarly)), "{driven:?}");
+}
+
+/// Registering reports what is here, so a new connection that has greeted makes no call to look for it.
+#[test]
+fn a_new_connection_greets_and_waits() {
+    let mut common = common::<Hello>(Settings::default());
+    let mut connection = finished(2, &mut common);
+    let driven = connection.drive(&mut common, Readiness::New);
+    assert!(driven.is_ok(), "{driven:?}");
+    assert_eq!(connection.stream.calls, ["send"]);
+}
+
+/// If the event says that the FIN is here, one receive looks for it, and then nothing needs a half-close. A
+/// new connection has not had an event.
+#[test]
+fn a_fin_that_is_here_saves_the_half_close() {
+    let settings = || Settings {
+        greeting: vec![],
+        ..Settings::default()
+    };
+    let (more, share) = (true, SLICE);
+    for (readiness, calls) in [
+        (
+            Readiness::Event { more, share },
+            ["recv", "send", "discard"],
+        ),
+        (Readiness::New, ["recv", "send", "half-close"]),
+    ] {
+        let mut common = common::<Hello>(settings());
+        common.lingers = false;
+        let mut connection = finished(2, &mut common);
+        let driven = connection.drive(&mut common, readiness);
+        assert!(matches!(driven, Err(Reason::Ended(_))), "{driven:?}");
+        assert_eq!(connection.stream.calls, calls);
+    }
+}
+
+#[test]
+fn a_half_close_makes_the_system_check_again_unless_it_says_otherwise() {
+    assert!(Flood::default().half_close_reports());
 }

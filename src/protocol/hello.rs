@@ -283,6 +283,56 @@ mod tests {
         check_with(one, "send recv:abc keep send", "hello\na", "close");
     }
 
+    #[test]
+    fn settings_have_limits() {
+        let check = |greeting, max_read| {
+            let greeting = vec![b'g'; greeting];
+            Hello::check(&Settings {
+                greeting,
+                max_read,
+                ..Settings::default()
+            })
+        };
+        assert_eq!(check(0, 1), Ok(()));
+        assert_eq!(check(MAX_MESSAGE, MAX_MESSAGE), Ok(()));
+        let long = "a greeting of 1048577 bytes, longer than 1048576";
+        assert_eq!(check(MAX_MESSAGE + 1, 1), Err(long.to_owned()));
+        for max_read in [0, MAX_MESSAGE + 1] {
+            let wrong = format!("a max_read of {max_read}, not 1 to 1048576");
+            assert_eq!(check(0, max_read), Err(wrong));
+        }
+    }
+
+    #[test]
+    fn the_rest_of_an_echo_is_kept_until_it_is_sent() {
+        let mut driver = Driver::new(Settings::default());
+        for (step, kept) in [
+            ("keep", 0),
+            ("send", 0),
+            ("keep", 0),
+            ("recv:hello", 0),
+            ("send:1", 0),
+            ("keep", 4),
+            ("send:3", 4),
+            ("send", 0),
+        ] {
+            driver.step(step);
+            assert_eq!(driver.hello.kept(), kept, "{step}");
+        }
+    }
+
+    #[test]
+    fn a_receive_has_room_for_the_longest_message() {
+        let most_received = |max_read| {
+            Hello::most_received(&Settings {
+                max_read,
+                ..Settings::default()
+            })
+        };
+        assert_eq!([1, 64 << 10].map(most_received), [64 << 10; 2]);
+        assert_eq!(most_received(MAX_MESSAGE), MAX_MESSAGE);
+    }
+
     /// Every way to cut the greeting and the echo into writes, kept after each cut or not.
     #[test]
     fn every_split_of_the_writes_sends_the_same() {

@@ -228,3 +228,37 @@ impl Deadline {
         Self { kind, idle: true }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A protocol that says no more than it must.
+    struct Silent;
+
+    impl Protocol for Silent {
+        type Shared = ();
+        const ENDS: &'static [&'static str] = &[];
+
+        fn open((): &mut ()) -> Self {
+            Self
+        }
+
+        fn want<'a>(&'a self, (): &'a (), _: &'a [u8]) -> Want<'a> {
+            Want::Receive
+        }
+
+        fn handle_sent(&mut self, _: usize, (): &mut ()) {}
+
+        fn handle_received(&mut self, _: &[u8], (): &mut ()) {}
+    }
+
+    #[test]
+    fn a_protocol_has_a_deadline_and_a_buffer_without_asking() {
+        assert_eq!(Silent::check(&()), Ok(()));
+        assert_eq!(Silent::most_received(&()), 64 << 10);
+        assert_eq!(Silent::waits(&()), [Duration::from_secs(60)]);
+        assert_eq!(Silent.deadline(), Deadline::absolute(0));
+        assert_eq!(Silent.kept(), 0);
+    }
+}

@@ -164,6 +164,7 @@ mod tests {
             answer.extend_from_slice(&rest[..n]);
             scrape.handle_sent(n, &mut page);
         }
+        assert_eq!(scrape.kept(), answer.len());
         assert_eq!(scrape.want(&page, &[]), Want::Close(Scrape::ANSWERED));
         String::from_utf8(answer).unwrap()
     }
@@ -228,8 +229,10 @@ mod tests {
     fn a_request_without_an_end_is_not_answered() {
         let mut page = page();
         let mut scrape = Scrape::open(&mut page);
-        scrape.handle_received(b"GET /metrics HTTP/1.1\r\nHost: a\r\n", &mut page);
+        let request = b"GET /metrics HTTP/1.1\r\nHost: a\r\n";
+        scrape.handle_received(request, &mut page);
         assert_eq!(scrape.want(&page, &[]), Want::Receive);
+        assert_eq!(scrape.kept(), request.len());
         scrape.handle_fin(&mut page);
         assert_eq!(scrape.want(&page, &[]), Want::Receive, "it left early");
     }

@@ -313,3 +313,32 @@ impl Calls {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_says_what_became_of_a_connection() {
+        let error = || io::Error::other("why");
+        for (reason, words) in [
+            (Reason::Ended(End(0)), "echoed"),
+            (
+                Reason::Ended(End(1)),
+                "ended in a way without a name, End(1)",
+            ),
+            (Reason::LeftEarly, "left early"),
+            (Reason::Reset(error()), "was reset: why"),
+            (Reason::Failed(error()), "failed: why"),
+            (Reason::TimedOut, "timed out"),
+            (
+                Reason::LingeringCut,
+                "was served, but its FIN did not come in time",
+            ),
+            (Reason::ShutDown, "was cut short by the shutdown"),
+            (Reason::MadeRoom, "made room for a newer one"),
+        ] {
+            assert_eq!(reason.in_words(&["echoed"]), words);
+        }
+    }
+}

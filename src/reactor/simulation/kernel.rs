@@ -84,7 +84,9 @@ impl<M: Model> System for Kernel<M> {
         _: &SimulatedListener<M>,
         now: Moment,
     ) -> (Option<Moment>, Option<String>) {
-        let random = &mut self.0.borrow_mut().random;
+        let world = &mut *self.0.borrow_mut();
+        world.watches += 1;
+        let random = &mut world.random;
         let again_at = now.after(Duration::from_millis(1 + random.below(50) as u64));
         (Some(again_at).filter(|_| random.one_in(3)), None)
     }

@@ -1,6 +1,7 @@
 //! Particular cases.
 
 use super::*;
+use crate::protocol::Deadline;
 use crate::protocol::hello::{Hello, Settings};
 use crate::protocol::scrape::Scrape;
 
@@ -254,5 +255,72 @@ fn a_shared_queue_is_left_to_others_at_half_of_the_grace() {
     simulation.turn(false);
     assert_eq!(is_left(&simulation), [true; 2]);
     assert_eq!(simulation.reactor.clients(), 1, "it has the other half");
+    simulation.settle();
+}
+
+/// Descriptors that others take leave room for one client at least.
+#[test]
+fn with_less_capacity_fewer_are_accepted() {
+    for (taken, left) in [(0, 3), (2, 1), (3, 1), (9, 1)] {
+        let mut simulation = calm(1, 3);
+        simulation.reactor.reduce_capacity(taken);
+        (0..3).for_each(|_| simulation.world.borrow_mut().arrive(0, 6));
+        simulation.turn(false);
+        assert_eq!(simulation.reactor.clients(), left);
+        assert_eq!(simulation.reactor.stats().capacity, left as u64);
+        simulation.settle();
+    }
+}
+
+/// A protocol that asks for a deadline that it does not have gets its last one.
+#[test]
+fn every_deadline_has_a_kind() {
+    let mut simulation = calm(1, 1);
+    let kind = |due| simulation.reactor.kind(due);
+    let of_protocol = [0, 1, 255].map(|kind| Due::Protocol(Deadline::absolute(kind)));
+    assert_eq!(of_protocol.map(kind), [LINGER + 1; 3]);
+    assert_eq!(kind(Due::Linger), LINGER);
+    simulation.settle();
+}
+
+/// Queues in which peers are left are watched at once, and again when the system asks for that.
+#[test]
+fn queues_are_watched_while_peers_are_left() {
+    for (capacity, peers) in [(1, 2), (100, ACCEPTS_PER_TURN + 1)] {
+        let mut simulation = calm(2, capacity);
+        let watches = |simulation: &Simulation<Hello>| simulation.world.borrow().watches;
+        (0..peers).for_each(|_| simulation.world.borrow_mut().arrive(0, 6));
+        simulation.turn(false);
+        assert!(watches(&simulation) > 0, "peers are left");
+        while !simulation.world.borrow().ready.is_empty() {
+            simulation.turn(false);
+        }
+        let again_at = Moment::START.after(Duration::from_millis(1));
+        simulation.reactor.watch_at = Some(again_at);
+        let before = watches(&simulation);
+        simulation.turn(false);
+        assert_eq!(watches(&simulation), before, "it is too early");
+        assert_eq!(simulation.reactor.alarm(), Some(again_at));
+        simulation.world.borrow_mut().now = again_at;
+        simulation.turn(false);
+        assert_eq!(watches(&simulation), before + 2, "all queues");
+        assert!(simulation.reactor.alarm() > Some(again_at), "it would spin");
+        simulation.settle();
+    }
+}
+
+/// Peers may come as fast as they are accepted, so the end of the grace takes as many as one long queue has.
+#[test]
+fn the_end_of_the_grace_ends() {
+    const LONGEST_QUEUE: usize = 4096; // what others wait for, and so not whatever the code says
+    let mut simulation = calm(1, 100);
+    simulation.world.borrow_mut().are_shared = true;
+    (0..=LONGEST_QUEUE).for_each(|_| simulation.world.borrow_mut().arrive(0, 6));
+    simulation.shut_down();
+    let end = Moment::START.after(Rules::new(1).grace);
+    simulation.world.borrow_mut().now = end;
+    simulation.turn(false);
+    assert!(simulation.reactor.is_shut_down());
+    assert_eq!(simulation.reactor.stats().accepted, LONGEST_QUEUE as u64);
     simulation.settle();
 }

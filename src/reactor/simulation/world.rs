@@ -107,6 +107,8 @@ pub(super) struct World<M: Model> {
     /// The listeners' queues, and whether other processes have them, too.
     pub(super) queues: Vec<Queue>,
     pub(super) are_shared: bool,
+    /// How often one of them was watched.
+    pub(super) watches: usize,
     /// How the kernel reports, its list of what is ready, in order, and what of it was reported in this
     /// turn.
     pub(super) poll: Poll,
@@ -148,6 +150,7 @@ impl<M: Model> World<M> {
             newcomer: None,
             queues: (0..listeners).map(|_| Queue::default()).collect(),
             are_shared: false,
+            watches: 0,
             poll: Poll::Epoll,
             ready: vec![],
             reported: BTreeSet::new(),

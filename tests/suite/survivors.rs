@@ -23,13 +23,16 @@ fn functions<'a>(source: &'a str, name: &str) -> Vec<Vec<&'a str>> {
 }
 
 /// The function of "replace + with - in Type::function", or of "replace Type::function -> bool with true".
-fn function_name(change: &str) -> &str {
+/// "replace + with -" is in none.
+fn function_name(change: &str) -> Option<&str> {
     let path = match change.rsplit_once(" in ") {
         Some((_, path)) => path,
-        None => change.split(" -> ").next().unwrap(),
+        None => change.strip_prefix("replace ")?,
     };
-    let path = path.split(" with ").next().unwrap();
-    path.rsplit("::").next().unwrap()
+    let path = path.split(" -> ").next()?.split(" with ").next()?;
+    let name = path.rsplit("::").next()?;
+    name.starts_with(|c: char| c.is_alphabetic())
+        .then_some(name)
 }
 
 /// What is wrong with an entry.
@@ -40,15 +43,18 @@ fn check(entry: &str) -> Result<(), String> {
     };
     let (file, change) = mutant.split_once(": ").ok_or("it names no file")?;
     let source = fs::read_to_string(Path::new(ROOT).join(file)).map_err(|e| e.to_string())?;
-    let functions = functions(&source, function_name(change));
-    if functions.is_empty() {
+    let places = match function_name(change) {
+        Some(name) => functions(&source, name),
+        None => vec![source.lines().collect()],
+    };
+    if places.is_empty() {
         return Err("there is no such function".to_owned());
     }
     let operator = change.split(' ').nth(1).unwrap_or_default();
     let is_operator = operator.chars().all(|c| c.is_ascii_punctuation());
-    let has_code = |function: &Vec<&str>| function.iter().any(|line| line.trim() == code);
-    if !functions.iter().any(has_code) || is_operator && !code.contains(operator) {
-        return Err("the function does not have this code".to_owned());
+    let has_code = |place: &Vec<&str>| place.iter().any(|line| line.trim() == code);
+    if !places.iter().any(has_code) || is_operator && !code.contains(operator) {
+        return Err("it does not have this code".to_owned());
     }
     Ok(())
 }

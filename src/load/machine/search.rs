@@ -189,9 +189,7 @@ impl Search {
 
     /// Ends the search with what is known, because the run is cut short.
     pub fn finish(&mut self) {
-        if !matches!(self.stage, Stage::Over(_)) {
-            self.stage = Stage::Over(self.found());
-        }
+        self.stage = Stage::Over(self.found());
     }
 
     fn probed(&mut self, attempt: Attempt, window: &Window, failed: Option<Bound>) {
@@ -259,7 +257,7 @@ impl Search {
                 let rate = times(ceiling, 1.0 / fall).clamp(1, ceiling - 1);
                 Stage::Probe(Attempt::at(rate))
             }
-            (Some(floor), None) if floor < self.aim.start && !self.is_wary => {
+            (Some(floor), None) if floor < self.aim.start => {
                 Stage::Probe(Attempt::at(self.aim.start))
             }
             (Some(floor), None) if floor < self.aim.most => {
@@ -268,7 +266,7 @@ impl Search {
             }
             (Some(floor), Some(ceiling)) if !self.is_narrow(floor, ceiling) => {
                 let middle = times(floor, (ceiling as f64 / floor as f64).sqrt());
-                Stage::Probe(Attempt::at(middle.clamp(floor + 1, ceiling - 1)))
+                Stage::Probe(Attempt::at(middle))
             }
             (Some(floor), _) => Stage::Confirm(Attempt::at(floor)),
         };
@@ -309,7 +307,7 @@ impl Search {
         let Step::Run(next) = self.step() else {
             return;
         };
-        if next.duration < self.aim.shortest() || next.takes() > self.left {
+        if next.duration < self.aim.shortest() {
             self.finish();
         }
     }

@@ -88,6 +88,18 @@ mod tests {
             let mut all: Vec<u64> = Share::all(threads).flat_map(numbers).collect();
             all.sort_unstable();
             assert!(all.into_iter().eq(0..1000), "{threads} threads");
+            assert!(Share::all(threads).map(Share::place).eq(0..threads));
+        }
+    }
+
+    /// The only thread knows which numbers are used. One of several knows its own, and that the
+    /// others have not opened a million a second for twelve days.
+    #[test]
+    fn numbers_have_a_bound() {
+        assert_eq!([0, 1, 9].map(|own| Share::WHOLE.end(own)), [0, 1, 9]);
+        for share in Share::all(3) {
+            assert!(share.end(1) > 1_000_000 * 86_400 * 12, "{share:?}");
+            assert_eq!(share.end(1 << 50), share.number(1 << 50), "{share:?}");
         }
     }
 }

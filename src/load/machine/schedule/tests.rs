@@ -14,14 +14,62 @@ fn at(ms: u64) -> Moment {
     Moment::START.after(Duration::from_millis(ms))
 }
 
+/// How many threads can share a plan, and how many connections it needs and may need.
+#[test]
+fn a_plan_says_what_it_needs() {
+    let (closed, open) = (None, Some(10));
+    for (hold, exchanges, rate, expected) in [
+        (0, None, closed, (2, 2, 2)),
+        (0, Some(1), closed, (1, 1, 1)),
+        (0, Some(0), closed, (1, 0, 0)),
+        (5, Some(0), closed, (2, 5, 5)),
+        (5, None, closed, (2, 7, 7)),
+        (0, None, open, (u64::MAX, 1, 10)),
+        (0, Some(7), open, (7, 1, 7)),
+        (5, Some(7), open, (2, 6, 12)),
+    ] {
+        let plan = Plan {
+            hold,
+            exchanges,
+            rate,
+            ..PLAN
+        };
+        let needs = (plan.most_threads(), plan.needs(), plan.may_need());
+        assert_eq!(needs, expected, "{plan:?}");
+    }
+}
+
+#[test]
+fn a_plan_without_a_limit_is_endless() {
+    for (exchanges, duration, is_endless) in [
+        (None, None, true),
+        (Some(1), None, false),
+        (None, Some(Duration::ZERO), false),
+    ] {
+        let plan = Plan {
+            exchanges,
+            duration,
+            ..PLAN
+        };
+        assert_eq!(plan.is_endless(), is_endless, "{plan:?}");
+    }
+}
+
+#[test]
+fn every_stage_has_a_name() {
+    let names = Stage::ALL.map(Stage::name);
+    assert_eq!(names, ["opening", "exchanging", "finishing", "over"]);
+}
+
 /// What to do now, if this thread is the only one: a stage that is over is over in all.
 fn step(schedule: &mut Schedule, counts: Counts, now: Moment) -> Step {
-    loop {
+    for _ in Stage::ALL {
         match schedule.step(counts, now) {
             Step::StageOver => schedule.advance(now),
             step => return step,
         }
     }
+    panic!("its stages do not end: {schedule:?}");
 }
 
 /// Runs a plan in which every exchange takes 10 ms. Returns each step and its time in milliseconds.
@@ -132,6 +180,8 @@ fn a_ramp_says_when_each_connection_was_due() {
     assert_eq!(step(&mut schedule, none, at(0)), Step::Hold(at(0)));
     assert_eq!(step(&mut schedule, none, at(50)), Step::Wait(Some(at(100))));
     assert_eq!(step(&mut schedule, none, at(130)), Step::Hold(at(100)));
+    schedule.take_back();
+    assert_eq!(step(&mut schedule, none, at(140)), Step::Hold(at(100)));
     let mut schedule = Schedule::new(&plan(None), Share::WHOLE, at(0));
     assert_eq!(step(&mut schedule, none, at(7)), Step::Hold(at(7)));
 }
@@ -228,7 +278,7 @@ fn a_run_that_is_cut_short_says_what_it_owes() {
     let mut schedule = Schedule::new(&plan, Share::WHOLE, at(0));
     step(&mut schedule, Counts::default(), at(0));
     schedule.cut_short(at(30));
-    assert_eq!(schedule.missed(), 29);
+    assert_eq!((schedule.missed(), schedule.is_cut_short()), (29, true));
 }
 
 /// Those under way are waited for, and so are the held ones.
@@ -261,6 +311,12 @@ fn an_endless_run_ends_when_it_is_told_to() {
         ..Counts::default()
     };
     assert_eq!(step(&mut schedule, held, at(1)), Step::Finish);
+    let finishing = Counts {
+        finishing: 1,
+        ..Counts::default()
+    };
+    assert_eq!(step(&mut schedule, finishing, at(1)), Step::Wait(None));
+    assert_eq!(schedule.stage(), Stage::Finish);
 }
 
 #[test]

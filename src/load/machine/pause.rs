@@ -103,5 +103,8 @@ mod tests {
         assert_eq!(pause.ends(at(6)), Some(at(7)));
         pause.handle_refused(at(6), at(20));
         assert_eq!(pause.ends(at(20)), Some(at(22)));
+        // The next one began when this was known.
+        pause.handle_refused(at(20), at(20));
+        assert_eq!(pause.ends(at(20)), Some(at(24)));
     }
 }

@@ -214,6 +214,47 @@ fn a_series_is_cut_into_blocks_that_cover_it() {
     assert!(values.len() < 20, "{} {inflation}", values.len());
 }
 
+/// By hand: a rise of six has a variance of 17.5 and a covariance of 8.75.
+#[test]
+fn the_correlation_of_a_short_series_is_corrected() {
+    for (values, expected) in [
+        (&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0][..], (0.5 * 6.0 + 1.0) / 3.0),
+        (&[1.0, 2.0, 3.0, 4.0, 5.0], (0.4 * 5.0 + 1.0) / 2.0),
+        (&[1.0, 2.0, 3.0, 4.0], 0.0),
+        (&[7.0; 9], 0.0),
+    ] {
+        let correlation = correlation(values);
+        assert!((correlation - expected).abs() < 1e-9, "{values:?}");
+    }
+}
+
+/// A series that only rises is correlated, however it is cut. Eight blocks must be left.
+#[test]
+fn correlated_values_widen_the_interval() {
+    let rise = |n: i32| -> Vec<f64> { (1..=n).map(f64::from).collect() };
+    for (n, left) in [(10, 10), (40, 8)] {
+        let Series { values, inflation } = blocks(&rise(n));
+        assert_eq!(values.len(), left, "{n}");
+        assert!((inflation - 3.0).abs() < 1e-9, "of 0.8: {inflation}");
+    }
+    let compare = |differences: &mut [f64], rank, inflation| {
+        let Comparison { ratio, interval } = compare(differences, Some(rank), inflation).unwrap();
+        [ratio, interval.unwrap()[0], interval.unwrap()[1]].map(|factor| factor.ln().round())
+    };
+    let mut differences = [3.0, -1.0, 1.0, 2.0, 0.0];
+    assert_eq!(compare(&mut differences, 2, 1.0), [1.0, 0.0, 2.0]);
+    assert_eq!(compare(&mut differences, 2, 3.0), [1.0, -2.0, 4.0]);
+    // One run without a correlation and one with 0.8: the interval is twice as wide. Its ends are the
+    // 24th of 100 differences and the 24th from the end.
+    let second: Vec<f64> = rise(10).iter().map(|value| value.exp()).collect();
+    let Comparison { ratio, interval } = runs(&[1.0; 10], &second).unwrap();
+    let [low, high] = interval.unwrap();
+    let logs = [ratio, low, high].map(f64::ln);
+    let expected = [5.5, 5.5 - 2.0 * 2.5, 5.5 + 2.0 * 2.5];
+    let is_right = logs.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-9);
+    assert!(is_right, "{logs:?}");
+}
+
 #[test]
 fn measurements_that_cannot_be_compared_do_not_differ() {
     let values = [f64::NAN, f64::INFINITY, -1.0];

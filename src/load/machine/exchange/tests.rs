@@ -208,6 +208,15 @@ fn foreign_bytes_are_found_wherever_they_begin() {
             assert_eq!(outcome, Err(Fault::ForeignEcho), "{from}");
         }
     }
+    let mut exchange = Exchange::new(ID, &expected);
+    exchange.handle_connected(&expected);
+    exchange.handle_received(b"hello\n", &expected).unwrap();
+    exchange.begin();
+    exchange.handle_received(&own[..5], &expected).unwrap();
+    let mixed = [&own[5..8], &other[8..]].concat();
+    let wrong = exchange.handle_received(&mixed, &expected).unwrap_err();
+    let what = "from byte 8 on got the bytes of connection 3: ";
+    assert!(wrong.what.starts_with(what), "{wrong:?}");
 }
 
 #[test]
@@ -226,4 +235,100 @@ fn bytes_during_the_hold_are_no_echo() {
     let wrong = exchange.handle_received(b"x", &expected).unwrap_err();
     assert_eq!(wrong.fault, Fault::WrongGreeting);
     assert_eq!(wrong.what, "at byte 6 expected nothing, got \"x\"");
+}
+
+/// Each row: how far the exchange is, what failed, and the fault.
+#[test]
+fn an_error_of_the_socket_is_a_fault() {
+    use io::ErrorKind as E;
+    let expected = expected(9);
+    let at = |phase| {
+        let mut exchange = Exchange::new(ID, &expected);
+        if phase >= Phase::Greeting {
+            exchange.handle_connected(&expected);
+        }
+        if phase >= Phase::Echo {
+            exchange.handle_received(b"hello\n", &expected).unwrap();
+            exchange.begin();
+        }
+        exchange
+    };
+    for (phase, kind, fault) in [
+        (Phase::Connect, E::ConnectionRefused, Fault::Refused),
+        (Phase::Connect, E::NetworkUnreachable, Fault::Unreachable),
+        (Phase::Connect, E::PermissionDenied, Fault::Unreachable),
+        (
+            Phase::Greeting,
+            E::PermissionDenied,
+            Fault::Failed(Phase::Greeting),
+        ),
+        (Phase::Greeting, E::HostUnreachable, Fault::Unreachable),
+        (
+            Phase::Greeting,
+            E::ConnectionReset,
+            Fault::Reset(Phase::Greeting),
+        ),
+        (Phase::Echo, E::BrokenPipe, Fault::Reset(Phase::Echo)),
+        (Phase::Echo, E::TimedOut, Fault::TimedOut(Phase::Echo)),
+        (Phase::Echo, E::Other, Fault::Failed(Phase::Echo)),
+    ] {
+        let wrong = at(phase).handle_error(&io::Error::from(kind));
+        assert_eq!(wrong.fault, fault, "{phase:?} {kind:?}");
+    }
+    for (phase, what) in [
+        (Phase::Connect, "nothing had come"),
+        (Phase::Greeting, "0 bytes of the greeting had come"),
+        (Phase::Echo, "0 of 9 bytes were sent, 0 had come back"),
+    ] {
+        let wrong = at(phase).handle_timeout();
+        assert_eq!((wrong.fault, &*wrong.what), (Fault::TimedOut(phase), what));
+    }
+}
+
+/// Reports are read again, so the names stay as they are.
+#[test]
+fn every_fault_has_a_name() {
+    let names: Vec<String> = Fault::all().iter().map(Fault::to_string).collect();
+    assert_eq!(
+        names.join(" "),
+        "reset_connect reset_greeting reset_echo reset_eof \
+         timed_out_connect timed_out_greeting timed_out_echo timed_out_eof \
+         failed_connect failed_greeting failed_echo failed_eof \
+         refused unreachable wrong_greeting short_greeting wrong_echo foreign_echo short_echo \
+         no_echo closed_held extra_bytes"
+    );
+    for fault in Fault::all() {
+        assert_eq!(Fault::named(&fault.to_string()), Some(fault));
+    }
+    assert_eq!(Fault::named("none"), None);
+}
+
+/// At most 24 bytes of what came are shown.
+#[test]
+fn what_was_wrong_begins_at_the_first_byte_that_differs() {
+    for (got, what) in [
+        (&b"help"[..], "at byte 13 expected \"lo\", got \"p\""),
+        (b"hel", "at byte 13 expected \"lo\", got nothing"),
+        (
+            &[7; 24],
+            &format!(
+                "at byte 10 expected \"hello\", got \"{}\"",
+                "\\x07".repeat(24)
+            ),
+        ),
+        (
+            &[7; 26],
+            &format!(
+                "at byte 10 expected \"hello\", got \"{}\" and 2 bytes more",
+                "\\x07".repeat(24)
+            ),
+        ),
+    ] {
+        assert_eq!(Wrong::bytes(Fault::WrongEcho, 10, b"hello", got).what, what);
+    }
+    let foreign = Wrong::foreign_echo(3, 9, b"x");
+    assert_eq!(
+        foreign.what,
+        "from byte 3 on got the bytes of connection 9: \"x\""
+    );
 }

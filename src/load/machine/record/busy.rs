@@ -42,3 +42,23 @@ impl Busy {
 fn share(part: Duration, of: Duration) -> f64 {
     part.as_secs_f64() / of.as_secs_f64().max(1e-9)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_is_saturated_from_nine_tenths_on() {
+        for (awake, is_saturated) in [(8900, false), (9000, true)] {
+            let busy = Busy {
+                of: Duration::from_secs(10),
+                cpu: Duration::from_millis(2500),
+                awake: Duration::from_millis(awake),
+            };
+            assert!((busy.core() - 0.25).abs() < 1e-9, "{busy:?}");
+            assert!((busy.wakefulness() * 1e4 - awake as f64).abs() < 1e-9);
+            assert_eq!(busy.is_saturated(), is_saturated, "{busy:?}");
+        }
+        assert!(!Busy::default().is_saturated());
+    }
+}

@@ -185,14 +185,15 @@ fn between(from: &Point, to: &Point, at: Duration) -> Point {
 mod tests {
     use super::*;
 
-    /// A course of so many milliseconds, with a right exchange in each, and a peak.
+    /// A course of so many milliseconds, with a right exchange in each, a wrong one in every second, and
+    /// a peak.
     fn course(ms: u64, peak: u64) -> Course {
         let mut course = Course::default();
         for ms in 1..=ms {
             course.advance(Point {
                 at: Duration::from_millis(ms),
                 right: ms,
-                wrong: 0,
+                wrong: ms / 2,
                 open: u64::from(ms / 7 == peak / 7),
             });
         }
@@ -204,6 +205,7 @@ mod tests {
         let course = course(100_000, 7000);
         assert!((POINTS / 2..=POINTS).contains(&course.points.len()));
         assert_eq!(course.points[0], Point::default());
+        assert_eq!(course.interval(), course.points[1].at);
         for (before, point) in course.points.iter().zip(&course.points[1..]) {
             assert_eq!(point.at, before.at + course.interval, "{before:?}");
             assert_eq!(u128::from(point.right), point.at.as_millis());
@@ -234,18 +236,48 @@ mod tests {
                 assert!(point.right.abs_diff(right) <= tolerance, "{point:?}");
             }
             assert!(last.right.abs_diff(first + second) <= 2 * 160, "{last:?}");
+            assert!(
+                last.wrong.abs_diff((first + second) / 2) <= 2 * 80,
+                "{last:?}"
+            );
+            let (_, whole) = sum.points.split_last().unwrap();
+            let mut steps = whole.windows(2).map(|pair| pair[1].at - pair[0].at);
+            assert!(steps.all(|step| step == sum.interval()), "{sum:?}");
         }
     }
 
     /// What is open at once is added, and forgotten when its run is over.
     #[test]
     fn peaks_are_added() {
-        let open = |course: &Course| course.points.iter().map(|point| point.open).max();
-        let mut sum = course(1000, 707);
-        sum.add(&course(1000, 707), Duration::ZERO);
-        assert_eq!(open(&sum), Some(2));
-        let mut sum = course(1000, 707);
-        sum.add(&course(1000, 707), Duration::from_millis(500));
-        assert_eq!(open(&sum), Some(1));
+        for (later, peaks) in [(0, &[2][..]), (500, &[1, 1])] {
+            let mut sum = course(1000, 707);
+            sum.add(&course(1000, 707), Duration::from_millis(later));
+            let open = sum.points.iter().map(|point| point.open);
+            let open: Vec<u64> = open.filter(|open| *open > 0).collect();
+            assert_eq!(open, peaks, "{later}");
+        }
+    }
+
+    #[test]
+    fn a_course_that_follows_goes_on_counting() {
+        let mut sum = course(100, 0);
+        sum.follow(&course(50, 0), Duration::from_millis(100), 100, 50);
+        sum.close(Duration::from_millis(155), 155, 77);
+        let counts = |point: &Point| (point.at.as_millis() as u64, point.right, point.wrong);
+        let expected = (0..=15).map(|i| (10 * i, 10 * i, 5 * i));
+        let expected = expected.chain([(155, 155, 77)]);
+        assert!(sum.points.iter().map(counts).eq(expected), "{sum:?}");
+    }
+
+    #[test]
+    fn counts_grow_evenly_between_two_points() {
+        let [from, to] = [(10, 7, 3), (20, 107, 43)].map(|(ms, right, wrong)| Point {
+            at: Duration::from_millis(ms),
+            right,
+            wrong,
+            open: 9,
+        });
+        let middle = between(&from, &to, Duration::from_millis(15));
+        assert_eq!((middle.right, middle.wrong, middle.open), (57, 23, 0));
     }
 }

@@ -63,3 +63,19 @@ impl Outcomes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::machine::exchange::Phase;
+
+    #[test]
+    fn timeouts_of_every_phase_are_counted() {
+        let timed_out = Phase::ALL.map(|phase| (Fault::TimedOut(phase), 2));
+        let outcomes = Outcomes {
+            wrong: timed_out.into_iter().chain([(Fault::Refused, 9)]).collect(),
+            ..Outcomes::default()
+        };
+        assert_eq!((outcomes.timed_out(), outcomes.wrongs()), (8, 17));
+    }
+}

@@ -32,7 +32,10 @@ fn two_parts_make_the_whole() {
             }
         }
     }
+    (odd.bytes, odd.held) = ([1, 2], 3);
+    (even.bytes, even.held) = ([40, 50], 60);
     odd.add(&even, Duration::ZERO);
+    assert_eq!((odd.bytes, odd.held), ([41, 52], 63));
     assert_eq!(odd.outcomes, whole.outcomes);
     assert_eq!(odd.described.len() as u64, DESCRIBED);
     assert_eq!((odd.churned, odd.echoed), (whole.churned, whole.echoed));
@@ -55,12 +58,67 @@ fn two_parts_make_the_whole() {
     }
 }
 
+#[test]
+fn an_exchange_counts_for_the_run_and_for_its_target() {
+    let mut record = Record::new(["a", "b"].map(str::to_owned)).unwrap();
+    record.compare_targets();
+    for target in [0, 1, 1, 1, 1] {
+        record.open(target);
+    }
+    record.go_on(1, 0);
+    let at = Duration::from_millis(25);
+    record.advance(Point {
+        at,
+        ..Point::default()
+    });
+    for (target, echoed) in [(0, 10), (1, 4), (1, 3)] {
+        record.right(target, 10, echoed);
+        record.whole(target, at, at * 2);
+    }
+    record.give_up(1);
+    let [a, b] = [(2, 1, 0), (3, 2, 1)].map(|(opened, right, given_up)| Outcomes {
+        opened,
+        right,
+        given_up,
+        ..Outcomes::default()
+    });
+    let all = Outcomes {
+        opened: 5,
+        right: 3,
+        given_up: 1,
+        ..Outcomes::default()
+    };
+    let by_target: Vec<_> = record.by_target.iter().map(|t| &t.outcomes).collect();
+    assert_eq!((&record.outcomes, by_target), (&all, vec![&a, &b]));
+    assert_eq!((record.outcomes.open(), record.most_open), (1, 5));
+    assert_eq!((record.echoed, record.echoed_in_part), ([30, 17], 2));
+    assert_eq!((record.churned, record.total.len()), (3, 3));
+    let windows =
+        |windows: &Windows| -> Vec<u64> { windows.times().iter().map(Histogram::len).collect() };
+    assert_eq!(windows(&record.windows), [0, 0, 3], "at 25 ms");
+    for (tally, count) in record.by_target.iter().zip([1, 2]) {
+        let of_target = windows(tally.windows.as_ref().unwrap());
+        assert_eq!((of_target, tally.total.len()), (vec![0, 0, count], count));
+    }
+    assert_eq!(record.course.points.len(), 2, "the start and 25 ms");
+}
+
+#[test]
+fn every_shortage_has_a_name_and_a_description() {
+    let names = Shortage::ALL.map(Shortage::name);
+    assert_eq!(names, ["descriptor", "port", "queue"]);
+    for (shortage, part) in Shortage::ALL.into_iter().zip(names) {
+        assert!(shortage.to_string().contains(part), "{shortage}");
+    }
+}
+
 /// However often a record is cut, its parts make the whole: what is open at a cut counts where it ends.
 #[test]
 fn intervals_make_the_whole() {
     let targets = ["a", "b"].map(str::to_owned);
     let new = || Record::new(targets.clone()).unwrap();
-    let (mut whole, mut part, mut taken, mut sum) = (new(), new(), new(), new());
+    let (mut whole, mut part, mut sum) = (new(), new(), new());
+    let mut taken = Record::new([]).unwrap(); // it gets the targets of the one that is cut
     let (mut opened, mut began, mut open) = (0, Duration::ZERO, vec![]);
     for step in 0..1000_u64 {
         let at = Duration::from_millis(step);
@@ -251,6 +309,57 @@ fn runs_follow_each_other() {
     assert_eq!(both.by_target[0].total, run(5).by_target[0].total);
     let times = [&both.phases, &both.held_phases].map(|four| four.each_ref().map(Histogram::len));
     assert_eq!(times, [[0; 4]; 2]);
+    let reserved = run(5).total.distinct_values();
+    assert!(run(5).compacted().total.distinct_values() < reserved);
+}
+
+/// Each row: how many milliseconds after a run of a second another one begins; then the most open of
+/// both, how long a port was missing and how long they stood still. The clocks may differ by 10 ms.
+#[test]
+fn runs_at_the_same_time_have_more_open_and_wait_no_longer() {
+    let run = |size: u64| {
+        let mut record = Record::new([]).unwrap();
+        record.most_open = size;
+        let time = Duration::from_millis(size);
+        record.waited.insert(Shortage::Port, time);
+        record.stood_still = time;
+        record.course.end(Point {
+            at: Duration::from_secs(1),
+            ..Point::default()
+        });
+        record
+    };
+    for (later, most_open, time) in [(0, 12, 7), (980, 12, 7), (995, 7, 12), (2000, 7, 12)] {
+        let mut sum = run(7);
+        sum.add(&run(5), Duration::from_millis(later));
+        let time = Duration::from_millis(time);
+        let states = (sum.most_open, sum.waited[&Shortage::Port], sum.stood_still);
+        assert_eq!(states, (most_open, time, time), "{later}");
+    }
+}
+
+/// One of two clients compares its targets by windows, or both do.
+#[test]
+fn targets_are_compared_by_windows_if_all_clients_do() {
+    let client = |target: &str, compares: bool| {
+        let mut record = Record::new([target.to_owned()]).unwrap();
+        if compares {
+            record.compare_targets();
+        }
+        record.whole(0, Duration::from_millis(1), Duration::from_millis(1));
+        record
+    };
+    for (theirs, compares, expected) in [
+        ("a", true, vec![Some(vec![1, 1])]),
+        ("a", false, vec![None]),
+        ("b", true, vec![Some(vec![1]), Some(vec![0, 1])]),
+    ] {
+        let mut sum = client("a", true);
+        sum.add(&client(theirs, compares), Duration::from_millis(10));
+        let counts = |windows: &Windows| windows.times().iter().map(Histogram::len).collect();
+        let windows = sum.by_target.iter().map(|t| t.windows.as_ref().map(counts));
+        assert_eq!(windows.collect::<Vec<Option<Vec<u64>>>>(), expected);
+    }
 }
 
 /// The histogram's percentiles agree with those of the sorted data.

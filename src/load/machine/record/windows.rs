@@ -198,6 +198,30 @@ mod tests {
     }
 
     #[test]
+    fn windows_of_two_lengths_get_the_longer_one() {
+        let [short, long] = [40, 200].map(|count| windows(10, count));
+        let lengths = [short.length(), long.length()].map(|length| length.as_millis());
+        assert_eq!(lengths, [10, 40]);
+        let joined = short.joined(long.length());
+        for (one, other, count) in [
+            (&short, &long, 50),
+            (&long, &short, 50),
+            (&short, &joined, 10),
+            (&joined, &short, 10),
+        ] {
+            let mut sum = one.clone();
+            sum.add(other, Duration::ZERO);
+            let expected: Vec<u64> = (0..count).map(|i| if i < 10 { 8 } else { 4 }).collect();
+            assert_eq!((sum.length(), counts(&sum)), (long.length(), expected));
+        }
+        for (ms, length, count) in [(10, 10, 1), (35, 40, 4), (40, 40, 4)] {
+            let joined = short.joined(Duration::from_millis(ms));
+            assert_eq!(joined.length(), Duration::from_millis(length), "{ms}");
+            assert!(counts(&joined).iter().all(|n| *n == count), "{joined:?}");
+        }
+    }
+
+    #[test]
     fn windows_that_began_later_are_moved() {
         let mut sum = windows(10, 40);
         sum.add(&windows(10, 40), Duration::from_millis(204));

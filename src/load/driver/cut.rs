@@ -24,14 +24,17 @@ impl Load {
     ///
     /// A connection counts where it ends: `taken` has as many opened as are right, wrong or given up in
     /// it. So the records of a whole run add up to it, to the connection. The threads are cut one after
-    /// the other, some milliseconds apart.
-    pub fn cut(&mut self, taken: &mut Record) {
+    /// the other, some milliseconds apart. Returns the moment of the first of these cuts, from the
+    /// start of the run: the times of the next record count from it.
+    pub fn cut(&mut self, taken: &mut Record) -> Duration {
         self.gathered = None;
-        if self.ended.is_some() {
-            return self.worker.clients.record.cut(taken); // it has all threads' records
+        if let Some(ended) = self.ended {
+            self.worker.clients.record.cut(taken); // it has all threads' records
+            return ended;
         }
         self.worker.cut(taken);
         self.team.cut(taken);
+        self.worker.cut.at
     }
 }
 

@@ -81,8 +81,7 @@ impl Intervals {
 
     /// The line about the interval that ends now.
     fn cut(&mut self, load: &mut Load) -> String {
-        load.cut(&mut self.report.record);
-        let elapsed = load.elapsed();
+        let elapsed = load.cut(&mut self.report.record);
         self.report.elapsed = elapsed - self.began;
         self.whole.follow(&self.report.record, self.began);
         self.began = elapsed;

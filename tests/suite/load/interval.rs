@@ -1,10 +1,12 @@
 //! A line each interval: what they say adds up to the run, and nobody who does not read them holds it up.
 
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::*;
+use crate::util::TempPath;
 
 /// The lines about the intervals of a run, each a report of its own. Every connection is accounted for
 /// in each, and the last line, which is about the whole run, is their sum.
@@ -69,6 +71,26 @@ fn the_lines_add_up_to_the_run() {
     }
     for server in servers {
         assert_echoed(server, 425);
+    }
+}
+
+/// The threads are cut one after the other where an interval ends. The report of the whole run is one
+/// that can be shown and read all the same.
+#[test]
+fn a_run_of_threads_can_be_read_again() {
+    let server = Server::start(&[]);
+    let (page, file) = (TempPath::new("threads.html"), TempPath::new("threads.json"));
+    let options = "-d 330ms --threads 16 --interval 100ms --json --html";
+    for _ in 0..5 {
+        let mut command = load(
+            &format!("{options} {}", page.as_str()),
+            &[&server.addresses[0]],
+        );
+        let run = output(&mut command);
+        assert_eq!(run.status.code(), Some(0), "{run:?}");
+        fs::write(&file.0, &run.stdout).unwrap();
+        let merged = output(&mut load("--merge", &[file.as_str()]));
+        assert_eq!(merged.status.code(), Some(0), "{merged:?}");
     }
 }
 

@@ -10,7 +10,9 @@ const POINTS: usize = 600;
 #[derive(Clone, Debug)]
 pub struct Course {
     interval: Duration,
-    /// The points in order. The first is the start.
+    /// The points. The first is the start.
+    ///
+    /// Invariant: they are in the order of time.
     pub points: Vec<Point>,
     /// The most connections open at once since the last point, as far as other courses tell.
     peak: u64,
@@ -70,9 +72,12 @@ impl Course {
         }
     }
 
-    /// Adds the point. If there are too many, every two become one.
+    /// Adds the point. If there are too many, every two become one. Threads are cut one after the
+    /// other, so a point may be some milliseconds before the last one. It counts at the last one's
+    /// moment then.
     pub(crate) fn end(&mut self, now: Point) {
-        self.points.push(now);
+        let at = now.at.max(self.end_at());
+        self.points.push(Point { at, ..now });
         self.peak = 0;
         if self.points.len() > POINTS {
             let start = self.points[0];
@@ -244,6 +249,19 @@ mod tests {
             let mut steps = whole.windows(2).map(|pair| pair[1].at - pair[0].at);
             assert!(steps.all(|step| step == sum.interval()), "{sum:?}");
         }
+    }
+
+    /// A part whose thread was cut late ends after the run.
+    #[test]
+    fn parts_that_overlap_stay_in_order() {
+        let mut whole = Course::default();
+        for later in [0, 95, 190] {
+            whole.follow(&course(100, 0), Duration::from_millis(later), later, 0);
+        }
+        whole.close(Duration::from_millis(285), 300, 0);
+        let last = whole.points[whole.points.len() - 1];
+        assert_eq!((last.at.as_millis(), last.right), (290, 300));
+        assert!(Course::new(whole.interval, whole.points).is_some());
     }
 
     /// What is open at once is added, and forgotten when its run is over.

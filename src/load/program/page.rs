@@ -1,7 +1,9 @@
 //! The file of `--html`. An old page stays until the new one is whole.
 
 use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -9,91 +11,115 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 /// A file that will be written at the end of the run.
 pub(super) struct Page {
-    file: File,
-    /// The name of the regular file that the page replaces. A link is followed, so that it stays a link.
-    name: Option<PathBuf>,
-    /// The file that the page is written to first, and renamed from.
-    temporary: Option<PathBuf>,
+    /// As the user wrote it.
+    name: PathBuf,
+    place: Place,
+}
+
+/// Where the page goes.
+enum Place {
+    /// A pipe or a device, or what stdout is: the page comes after what is there.
+    Added(File),
+    /// A file whose folder takes no new file.
+    Overwritten(File),
+    /// A new file, which takes this name when it is whole. A link is followed, so that it stays a link.
+    /// The old file is there for a name that cannot be taken: another user's in a folder like /tmp, or
+    /// one that something is mounted on.
+    Renamed { name: PathBuf, old: Option<File> },
 }
 
 impl Page {
-    /// Makes sure that the page can be written. Nothing of an old one is lost yet.
+    /// Makes sure that the page can be written. Nothing of an old one is lost yet, and nothing new is left
+    /// if the program is killed.
     ///
     /// # Errors
     /// One line: the file, or its folder, cannot be written.
     pub(super) fn create(name: &Path) -> io::Result<Self> {
-        Self::try_create(name).map_err(|e| cannot_write(name, &e))
+        Ok(Self {
+            name: name.to_owned(),
+            place: Place::find(name).map_err(|e| cannot_write(name, &e))?,
+        })
     }
 
-    fn try_create(name: &Path) -> io::Result<Self> {
+    /// # Errors
+    /// One line: which file, and why.
+    pub(super) fn write(self, page: &str) -> io::Result<()> {
+        let written = match self.place {
+            Place::Added(mut file) => file.write_all(page.as_bytes()),
+            Place::Overwritten(file) => overwrite(file, page),
+            Place::Renamed { name, old } => replace(&name, old, page),
+        };
+        written.map_err(|e| cannot_write(&self.name, &e))
+    }
+}
+
+impl Place {
+    fn find(name: &Path) -> io::Result<Self> {
         // /dev/stdout is whatever stdout is: a file there has other things in it, too.
         if name.starts_with("/dev") || name.starts_with("/proc") {
-            let file = open(name, OpenOptions::new().append(true))?;
-            return Ok(Self::in_place(file, None));
+            return open(name, OpenOptions::new().append(true)).map(Self::Added);
         }
-        let old = match open(name, OpenOptions::new().write(true)) {
+        let mut old = match open(name, OpenOptions::new().write(true)) {
             Ok(old) => Some(old),
             Err(e) if e.kind() == io::ErrorKind::NotFound => None,
             Err(e) => return Err(e),
         };
         let name = target_of(name)?;
-        let kind = old.as_ref().map(File::metadata).transpose()?;
-        if kind.as_ref().is_none_or(fs::Metadata::is_file) {
-            let temporary = beside(&name);
-            match (new_file(&temporary), old) {
-                (Ok(file), _) => {
-                    if let Some(kind) = kind {
-                        let _ = file.set_permissions(kind.permissions());
-                    }
-                    return Ok(Self {
-                        file,
-                        name: Some(name),
-                        temporary: Some(temporary),
-                    });
-                }
-                (Err(e), None) => return Err(e),
-                // Only the file itself can be written, so it is, at the end.
-                (Err(_), Some(file)) => return Ok(Self::in_place(file, Some(name))),
-            }
+        if let Some(file) = old.take_if(|old| !old.metadata().is_ok_and(|kind| kind.is_file())) {
+            return Ok(Self::Added(file));
         }
-        // A pipe or a device, which must not be replaced.
-        old.map(|file| Self::in_place(file, None))
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
-    }
-
-    fn in_place(file: File, name: Option<PathBuf>) -> Self {
-        Self {
-            file,
-            name,
-            temporary: None,
-        }
-    }
-
-    /// # Errors
-    /// One line: which file, and why.
-    pub(super) fn write(mut self, page: &str) -> io::Result<()> {
-        let written = self.try_write(page);
-        written.map_err(|e| cannot_write(self.name.as_deref().unwrap_or(Path::new("the page")), &e))
-    }
-
-    fn try_write(&mut self, page: &str) -> io::Result<()> {
-        if self.temporary.is_none() && self.name.is_some() {
-            self.file.set_len(0)?;
-        }
-        self.file.write_all(page.as_bytes())?;
-        match (self.temporary.take(), &self.name) {
-            (Some(temporary), Some(name)) => fs::rename(temporary, name),
-            _ => Ok(()),
+        match (Temporary::create(&name), old) {
+            (Ok(_), old) => Ok(Self::Renamed { name, old }),
+            (Err(_), Some(file)) => Ok(Self::Overwritten(file)),
+            (Err(e), None) => Err(e),
         }
     }
 }
 
-impl Drop for Page {
-    /// A page that was never written leaves nothing behind.
+/// Writes the page in place of what is in the file.
+fn overwrite(mut file: File, page: &str) -> io::Result<()> {
+    file.set_len(0)?;
+    file.write_all(page.as_bytes())
+}
+
+/// Writes the page into a new file, and gives it the name. The old file is only written if the name
+/// cannot be taken.
+fn replace(name: &Path, old: Option<File>, page: &str) -> io::Result<()> {
+    let mut new = Temporary::create(name)?;
+    new.file.write_all(page.as_bytes())?;
+    if let Some(old) = old.as_ref().and_then(|old| old.metadata().ok()) {
+        let _ = new.file.set_permissions(old.permissions());
+    }
+    match (fs::rename(&new.name, name), old) {
+        (Err(_), Some(old)) => overwrite(old, page),
+        (renamed, _) => renamed,
+    }
+}
+
+/// A new file beside another. It is removed with this value, unless it has another name by then.
+struct Temporary {
+    file: File,
+    name: PathBuf,
+}
+
+impl Temporary {
+    /// The file is in the same folder, as only there rename(2) replaces a file at once. Its name is
+    /// short, as there is a limit to names. It is made of chance, not of the process's number: in each
+    /// of several containers that share the folder the program may be process 1.
+    fn create(beside: &Path) -> io::Result<Self> {
+        let chance = RandomState::new().build_hasher().finish();
+        let name = beside.with_file_name(format!(".hello-load.{chance:016x}.tmp"));
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&name)?;
+        Ok(Self { file, name })
+    }
+}
+
+impl Drop for Temporary {
     fn drop(&mut self) {
-        if let Some(temporary) = &self.temporary {
-            let _ = fs::remove_file(temporary);
-        }
+        let _ = fs::remove_file(&self.name);
     }
 }
 
@@ -122,29 +148,19 @@ fn target_of(name: &Path) -> io::Result<PathBuf> {
             return Ok(whole);
         }
         let Ok(next) = fs::read_link(&name) else {
-            return Ok(name);
+            return is_file_name(&name)
+                .then_some(name)
+                .ok_or_else(|| io::Error::from_raw_os_error(libc::EISDIR));
         };
         name = name.with_file_name("").join(next);
     }
     Err(io::Error::from_raw_os_error(libc::ELOOP))
 }
 
-/// The name of a file in the same folder, as only there rename(2) replaces a file at once. It is short,
-/// as there is a limit to names.
-fn beside(name: &Path) -> PathBuf {
-    name.with_file_name(format!(".hello-load.{}.tmp", std::process::id()))
-}
-
-/// A new file, in place of one that a process of the same number has left.
-fn new_file(name: &Path) -> io::Result<File> {
-    let create = || OpenOptions::new().write(true).create_new(true).open(name);
-    match create() {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-            fs::remove_file(name)?;
-            create()
-        }
-        created => created,
-    }
+/// Whether a file can have the name. `x/` can only be a folder's, and Path leaves out the end of it.
+fn is_file_name(name: &Path) -> bool {
+    let (whole, file) = (name.as_os_str(), name.file_name());
+    file.is_some_and(|file| whole.as_bytes().ends_with(file.as_bytes()))
 }
 
 fn cannot_write(name: &Path, error: &io::Error) -> io::Error {

@@ -10,6 +10,7 @@ mod markdown;
 mod merge;
 mod metrics;
 mod own_troubles;
+mod page;
 mod reports;
 mod room;
 mod targets;

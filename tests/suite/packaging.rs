@@ -120,6 +120,24 @@ fn file_name(shell: Shell, program: &str) -> String {
     shell.file_name(program)
 }
 
+/// man(1) itself does not complain of an example that has no end, or of a text that is set like one.
+#[test]
+fn examples_in_man_pages_end() {
+    for program in programs() {
+        let page = read(&format!("man/{}.1", program.get_name()));
+        let examples: Vec<&str> = page.split("\n.RS\n.EX\n").skip(1).collect();
+        assert!(examples.len() > 3);
+        for example in examples {
+            let (example, behind) = example.split_once("\n.EE\n.RE\n").unwrap();
+            assert!(!example.contains("\n."), "it goes on: {example}");
+            let ends = [".PP\n", ".SH ", ".SS "]
+                .iter()
+                .any(|end| behind.starts_with(end));
+            assert!(ends, "no paragraph begins behind it: {example}");
+        }
+    }
+}
+
 #[test]
 fn man_pages_are_sound() {
     for program in programs() {

@@ -187,7 +187,8 @@ fn a_part_that_was_cut_short_fails_the_sum() {
     );
 }
 
-/// The lines that the Kubernetes Job is used with, without its cluster: each pod's log has a report.
+/// The lines that the Kubernetes Job is used with, without its cluster. Each pod's log has a report, and
+/// lines of stderr if the run has failed.
 #[test]
 fn the_lines_of_the_job_merge_its_reports() {
     let job = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/kubernetes-load.yaml");
@@ -198,10 +199,13 @@ fn the_lines_of_the_job_merge_its_reports() {
         .find(|line| line.contains("--merge"))
         .unwrap();
     let (target, _received) = recorder();
-    let (a, _) = written("-n 5 -c 2", &[&target]);
+    let failed = output(&mut load("-n 5 -c 2 --fail-if right>0 --json", &[&target]));
+    assert_eq!(failed.status.code(), Some(3), "{failed:?}");
+    let log = TempPath::new("pod.log");
+    fs::write(&log.0, said(&failed).concat()).unwrap();
     let stand_in = format!(
         "kubectl() {{ cat {0} {0} {0}; }}; {line} --json",
-        a.as_str()
+        log.as_str()
     );
     let path = Path::new(LOAD).parent().unwrap();
     let mut bash = Command::new("bash");

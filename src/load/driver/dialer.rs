@@ -99,6 +99,12 @@ impl Dialer {
     /// # Errors
     /// Every target has refused for [`PATIENCE`].
     pub(super) fn choose(&mut self, now: Moment) -> io::Result<Result<usize, Moment>> {
+        let is_dead = |target: &Target| target.pause.refused_for(now) >= PATIENCE;
+        if self.gives_up && self.targets.iter().all(is_dead) {
+            let names: Vec<&str> = self.targets.iter().map(Target::name).collect();
+            let why = format!("refused for {PATIENCE:?}: {}", names.join(", "));
+            return Err(io::Error::new(io::ErrorKind::ConnectionRefused, why));
+        }
         let targets = self.targets.len();
         let mut soonest: Option<Moment> = None;
         for target in (self.next..targets).chain(0..self.next) {
@@ -111,12 +117,6 @@ impl Dialer {
                 }
                 Some(ends) => soonest = Some(soonest.map_or(ends, |soonest| soonest.min(ends))),
             }
-        }
-        let is_dead = |target: &Target| target.pause.refused_for(now) >= PATIENCE;
-        if self.gives_up && self.targets.iter().all(is_dead) {
-            let names: Vec<&str> = self.targets.iter().map(Target::name).collect();
-            let why = format!("refused for {PATIENCE:?}: {}", names.join(", "));
-            return Err(io::Error::new(io::ErrorKind::ConnectionRefused, why));
         }
         Ok(Err(soonest.unwrap_or(now)))
     }
@@ -211,4 +211,61 @@ fn has_route(address: &SockAddr, source: Option<SocketAddr>) -> bool {
         socket.connect(address)
     });
     connected.map_or_else(|e| e.kind() != io::ErrorKind::AddrNotAvailable, |()| true)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::load::machine::payload::Payloads;
+    use crate::load::machine::schedule::Plan;
+    use crate::server::address::Address;
+
+    use super::*;
+
+    /// A run that has only a count gives up after a minute, be it a closed loop or an open one.
+    #[test]
+    fn targets_that_refuse_end_a_run_without_a_duration() {
+        let at = |ms| Moment::START.after(Duration::from_millis(ms));
+        let day = Some(Duration::from_secs(86_400));
+        let check = |rate, exchanges, duration, gives_up| {
+            let target = |port| Address::Tcp {
+                host: "127.0.0.1".to_owned(),
+                port,
+            };
+            let options = Options {
+                targets: vec![target(1), target(2)],
+                sources: vec![],
+                plan: Plan {
+                    hold: 0,
+                    ramp: None,
+                    exchanges,
+                    duration,
+                    concurrency: 1,
+                    rate,
+                    grace: None,
+                },
+                threads: 1,
+                payloads: Payloads::new(1, 1, 1),
+                max_read: 1,
+                greeting: vec![],
+                timeout: Duration::ZERO,
+                metrics: None,
+                compare: false,
+            };
+            let mut dialer = Dialer::new(&options).unwrap();
+            let refuses = |dialer: &mut Dialer, place: usize, ms| {
+                dialer.targets[place].pause.handle_refused(at(ms), at(ms));
+            };
+            refuses(&mut dialer, 0, 0);
+            refuses(&mut dialer, 1, 100);
+            assert!(dialer.choose(at(60_099)).is_ok(), "one may still come back");
+            let chosen = dialer.choose(at(60_100));
+            assert_eq!(chosen.is_err(), gives_up, "{rate:?}, {duration:?}");
+        };
+        for rate in [None, Some(10)] {
+            check(rate, Some(1000), None, true);
+            check(rate, None, day, false);
+            check(rate, Some(1000), day, false);
+            check(rate, None, None, false);
+        }
+    }
 }

@@ -25,8 +25,8 @@ pub struct Options {
     pub max_read: usize,
     /// The bytes that the servers send first.
     pub greeting: Vec<u8>,
-    /// How long a connection may take from its connect to its greeting, and again from its payload
-    /// to the server's FIN. Zero is for ever.
+    /// How long an exchange may take, from its connect to the server's FIN. A connection that is held
+    /// has so long from its connect to its greeting, and again from its payload on. Zero is for ever.
     pub timeout: Duration,
     /// Where to serve metrics while the run lasts.
     pub metrics: Option<Address>,

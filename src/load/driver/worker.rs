@@ -195,13 +195,17 @@ impl Worker {
     pub(super) fn mark(&mut self) {
         let point = self.point();
         let stage = self.schedule.stage();
+        let since = Moment::START.until(self.schedule.since());
         let clock = &self.clients.clock;
         let stood_still = clock.stood_still().saturating_sub(self.cut.stood_still);
         let record = &mut self.clients.record;
         record.stood_still = stood_still;
         record.advance(point);
         if record.stages.last().is_none_or(|(last, _)| *last != stage) {
-            record.stages.push((stage, point.at));
+            // Not at this moment: a stage begins with its first exchanges, and they belong to it.
+            record
+                .stages
+                .push((stage, since.saturating_sub(self.cut.at)));
         }
         self.update_meters();
     }

@@ -167,6 +167,11 @@ impl Schedule {
         self.stage
     }
 
+    /// When the [stage](Self::stage) began.
+    pub(crate) fn since(&self) -> Moment {
+        self.since
+    }
+
     /// How much of the stage is done, from 0 to 1.
     pub(crate) fn progress(&self, counts: Counts, now: Moment) -> f64 {
         let of = |done: u64, all: u64| done as f64 / all.max(1) as f64;
@@ -224,6 +229,7 @@ impl Schedule {
         self.missed = self.missed.max(self.owed(now));
         self.is_cut_short = true;
         self.stage = Stage::Over;
+        self.since = now;
     }
 
     pub(crate) fn is_cut_short(&self) -> bool {

@@ -31,6 +31,28 @@ fn several_targets_are_told_apart() {
     assert!(!alone.contains("\ntarget "), "{alone}");
 }
 
+/// The rate is of all of the time that the exchanges took, from the first one on.
+#[test]
+fn an_exchange_takes_no_longer_than_all_of_them() {
+    let server = Server::start(&[]);
+    let address = &*server.addresses[0];
+    for options in [
+        "-n 1",
+        "-n 40 -c 40",
+        "-n 40 -c 40 --threads 4",
+        "--hold 5 -n 1",
+    ] {
+        for _ in 0..5 {
+            let (report, code) = run(options, &[address]);
+            assert_eq!(code, Some(0), "{report}");
+            let exchanging = report["exchanging_s"].as_f64().unwrap() * 1e6;
+            // The least value that the histogram takes for the same.
+            let longest = report["latency_us"]["total"]["max"].as_f64().unwrap() * 0.999;
+            assert!(longest <= exchanging, "{options}: {report}");
+        }
+    }
+}
+
 /// The times are those of right exchanges, so the report says how many there are not.
 #[test]
 fn exchanges_that_time_out_have_a_total_of_their_own() {

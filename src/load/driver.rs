@@ -35,6 +35,7 @@ pub use source::{ParseSourceError, Source};
 use super::machine::record::{Outcomes, Record};
 use super::machine::schedule::{Plan, Stage};
 use super::machine::share::Share;
+use crate::error::explain;
 use crate::reactor::deadlines::Moment;
 use crate::server::guest::Guest;
 use crate::server::signals::{APART, Signals};
@@ -113,7 +114,8 @@ impl Load {
     /// # Errors
     /// No descriptor is left.
     pub fn catch_signals(&mut self) -> io::Result<()> {
-        self.signals = Some(Signals::catch(self.worker.poll.registry())?);
+        let caught = Signals::catch(self.worker.poll.registry());
+        self.signals = Some(caught.map_err(|e| explain("cannot catch signals", &e))?);
         Ok(())
     }
 

@@ -11,6 +11,7 @@ use super::options::Options;
 use super::room::Room;
 use super::source::Sources;
 use super::target::Target;
+use crate::error::explain;
 use crate::load::machine::record::Shortage;
 use crate::reactor::deadlines::Moment;
 use crate::server::system;
@@ -138,9 +139,10 @@ impl Dialer {
         let domain = address.domain();
         let socket = match system::socket(domain, Type::STREAM) {
             Err(e) if matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
-                return self.wait_for(Shortage::Descriptor, now).ok_or(e);
+                let later = self.wait_for(Shortage::Descriptor, now);
+                return later.ok_or_else(|| explain("cannot open a socket", &e));
             }
-            socket => socket?,
+            socket => socket.map_err(|e| explain("cannot open a socket", &e))?,
         };
         if domain != Domain::UNIX {
             take_any_port(&socket);

@@ -5,6 +5,7 @@ use std::fmt;
 use socket2::{Domain, SockAddr};
 
 use super::source::Sources;
+use crate::error::explain;
 use crate::server::limits::Capacity;
 use crate::server::system::local_ports;
 
@@ -37,7 +38,8 @@ impl Room {
     ) -> std::io::Result<Self> {
         let Capacity {
             connections, binds, ..
-        } = Capacity::find(None, entry, kept_back)?;
+        } = Capacity::find(None, entry, kept_back)
+            .map_err(|e| explain("cannot find out the descriptor limit", &e))?;
         let process = Self {
             connections: connections as u64,
             binds,

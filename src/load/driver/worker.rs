@@ -15,6 +15,7 @@ use super::dialer::Dialer;
 use super::meter::Meter;
 use super::options::Options;
 use super::wakeup::Wakeup;
+use crate::error::explain;
 use crate::load::machine::record::{Point, Record};
 use crate::load::machine::schedule::{Schedule, Stage, Step};
 use crate::load::machine::share::Share;
@@ -58,9 +59,10 @@ impl Worker {
         share: Share,
         clock: Clock,
     ) -> io::Result<Self> {
-        let poll = Poll::new()?;
+        let poll = Poll::new().map_err(|e| explain("cannot make a poll", &e))?;
+        let wakeup = Wakeup::new(poll.registry());
         Ok(Self {
-            wakeup: Wakeup::new(poll.registry())?,
+            wakeup: wakeup.map_err(|e| explain("cannot make a timer", &e))?,
             poll,
             events: Events::with_capacity(EVENTS_PER_TURN),
             clients: Clients::new(options, dialer.for_thread(share.place()), share, clock)?,
@@ -73,7 +75,8 @@ impl Worker {
 
     /// Wakes this thread's poll from another one.
     pub(super) fn waker(&self) -> io::Result<Arc<Waker>> {
-        Waker::new(self.poll.registry(), WAKER).map(Arc::new)
+        let waker = Waker::new(self.poll.registry(), WAKER).map(Arc::new);
+        waker.map_err(|e| explain("cannot make a waker", &e))
     }
 
     pub(super) fn record(&self) -> &Record {
@@ -139,7 +142,10 @@ impl Worker {
         let asked = next.map_or(timeout, |at| timeout.min(before.until(at)));
         let interrupted = match self.poll.poll(&mut self.events, Some(timeout)) {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => true,
-            polled => polled.map(|()| false)?,
+            polled => {
+                polled.map_err(|e| explain("cannot poll", &e))?;
+                false
+            }
         };
         let after = self.clients.clock.look(asked);
         if let Some(meter) = &mut self.meter {
@@ -168,7 +174,8 @@ impl Worker {
             if at <= now {
                 return Ok(Duration::ZERO);
             }
-            wakeup = self.wakeup.set(at, now)?;
+            let set = self.wakeup.set(at, now);
+            wakeup = set.map_err(|e| explain("cannot set a timer", &e))?;
         }
         let due = [self.clients.deadline(), alarm, wakeup];
         let due = due.into_iter().flatten().min();

@@ -48,7 +48,10 @@ impl Sum {
                 1 => io::Error::other(why),
                 _ => io::Error::other(format!("report {number}: {why}")),
             };
-            let object = object.map_err(|e| which(format!("it is not JSON: {e}")))?;
+            let object = object.map_err(|e| match e.is_io() {
+                true => e.into(),
+                false => which(format!("it is not JSON: {e}")),
+            })?;
             self.add(&object).map_err(which)?;
             found = true;
         }

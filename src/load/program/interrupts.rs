@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Poll};
 
+use crate::error::explain;
 use crate::reactor::deadlines::Moment;
 use crate::server::signals::Signals;
 
@@ -22,9 +23,10 @@ pub(super) struct Interrupts {
 impl Interrupts {
     /// Catches SIGINT, SIGTERM and SIGHUP, as [`Load::catch_signals`](crate::load::Load) does.
     pub(super) fn catch() -> io::Result<Self> {
-        let poll = Poll::new()?;
+        let poll = Poll::new().map_err(|e| explain("cannot make a poll", &e))?;
+        let signals = Signals::catch(poll.registry());
         Ok(Self {
-            signals: Signals::catch(poll.registry())?,
+            signals: signals.map_err(|e| explain("cannot catch signals", &e))?,
             poll,
             events: Events::with_capacity(EVENTS),
             start: Instant::now(),

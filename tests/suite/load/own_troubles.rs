@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use nix::sys::termios::{FlowArg, tcflow};
 
 use super::*;
-use crate::util::{TempPath, have, have_descriptors, in_a_network, skip, terminal};
+use crate::util::{TempPath, have, have_descriptors, have_strace, in_a_network, skip, terminal};
 
 /// The servers' answers are there when it goes on, so nobody was late but itself.
 #[test]
@@ -285,4 +285,44 @@ fn addresses_have_scopes_in_a_network() {
     let [_, stderr] = said(&none);
     assert!(stderr.contains("there is no such interface"), "{stderr}");
     drop(server);
+}
+
+/// What the system refuses before there is a connection is said in one line, with what it was for.
+#[test]
+fn what_it_lacks_itself_has_a_name() {
+    if !have_strace() {
+        return;
+    }
+    let (target, _received) = recorder();
+    let search = ["--find-rate", "p99<1s", "-d", "1s"];
+    for (call, options, line) in [
+        ("epoll_create1", &["-n", "1"][..], "cannot make a poll"),
+        ("epoll_create1", &search, "cannot make a poll"),
+        ("timerfd_create", &["-n", "1"], "cannot make a timer"),
+        (
+            "timerfd_settime",
+            &["-n", "2", "-r", "1"],
+            "cannot set a timer",
+        ),
+        ("eventfd2", &["--threads", "2"], "cannot make a waker"),
+        ("socketpair", &["-n", "1"], "cannot catch signals"),
+        ("socketpair", &search, "cannot catch signals"),
+        ("epoll_wait", &["-n", "1"], "cannot poll"),
+        ("socket", &["-n", "1"], "cannot open a socket"),
+    ] {
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-o", "/dev/null", "-e", &format!("trace={call}")]);
+        strace.args(["-e", &format!("inject={call}:error=EPERM"), LOAD]);
+        let output = output(strace.args(options).arg(&target));
+        let [_, stderr] = said(&output);
+        assert_eq!(output.status.code(), Some(1), "{call}: {output:?}");
+        let line = format!("hello-load: {line}: Operation not permitted (os error 1)\n");
+        assert_eq!(stderr, line, "{call}");
+    }
+    let folder = output(&mut load("--merge", &["/"]));
+    let [_, stderr] = said(&folder);
+    assert_eq!(
+        stderr,
+        "hello-load: cannot read /: Is a directory (os error 21)\n"
+    );
 }

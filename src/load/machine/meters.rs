@@ -43,7 +43,10 @@ const BOUNDS: [u64; 18] = {
 
 /// The meters of one thread's clients. That thread writes them; any may read them.
 pub(crate) struct Meters {
+    /// One for each name: two series of the same labels would not be two for Prometheus.
     targets: Vec<Meter>,
+    /// The place among these of each target.
+    places: Vec<usize>,
     /// The longest time by which a connection began late, in nanoseconds.
     latest: Count,
     /// Connections that began more than [`LATE`] late.
@@ -82,8 +85,18 @@ impl Meters {
     /// Meters of these targets, in the order of
     /// [`Record::by_target`](super::record::Record::by_target).
     pub(crate) fn new(targets: impl IntoIterator<Item = String>) -> Arc<Self> {
+        let mut meters: Vec<Meter> = vec![];
+        let place = |target: String| {
+            let known = meters.iter().position(|meter| meter.target == target);
+            known.unwrap_or_else(|| {
+                meters.push(Meter::new(target));
+                meters.len() - 1
+            })
+        };
+        let places = targets.into_iter().map(place).collect();
         Arc::new(Self {
-            targets: targets.into_iter().map(Meter::new).collect(),
+            targets: meters,
+            places,
             latest: Count::default(),
             late: Count::default(),
             overdue: Count::default(),
@@ -92,9 +105,14 @@ impl Meters {
         })
     }
 
+    /// The meter of a target, by its place in the record.
+    fn of(&self, target: usize) -> &Meter {
+        &self.targets[self.places[target]]
+    }
+
     /// A connection to the target began, so long after it was due.
     pub(crate) fn open(&self, target: usize, late: Duration) {
-        self.targets[target].open.add(1);
+        self.of(target).open.add(1);
         if late > LATE {
             self.late.add(1);
         }
@@ -103,17 +121,17 @@ impl Meters {
 
     /// A connection goes on to another address of its target.
     pub(crate) fn go_on(&self, from: usize, to: usize) {
-        self.targets[from].open.take(1);
-        self.targets[to].open.add(1);
+        self.of(from).open.take(1);
+        self.of(to).open.add(1);
     }
 
     pub(crate) fn phase(&self, target: usize, phase: Phase, took: Duration) {
-        self.targets[target].phases[phase as usize].record(took);
+        self.of(target).phases[phase as usize].record(took);
     }
 
     /// An exchange was right, and took so long if it was not held.
     pub(crate) fn right(&self, target: usize, took: Option<Duration>) {
-        let meter = &self.targets[target];
+        let meter = self.of(target);
         meter.open.take(1);
         meter.right.add(1);
         if let Some(took) = took {
@@ -122,7 +140,7 @@ impl Meters {
     }
 
     pub(crate) fn wrong(&self, target: usize, fault: Fault) {
-        let meter = &self.targets[target];
+        let meter = self.of(target);
         meter.open.take(1);
         let same = meter.wrong.iter().find(|(known, _)| *known == fault);
         if let Some((_, count)) = same {

@@ -44,6 +44,18 @@ fn threads_share_the_whole() {
     assert_echoed(server, exchanges);
 }
 
+/// A target that is named twice, as to see what a comparison says of equals, is two targets in every
+/// thread.
+#[test]
+fn a_target_that_is_named_twice_has_two_halves() {
+    let server = Server::start(&[]);
+    let target = &*server.addresses[0];
+    let (report, code) = run("-n 600 --threads 3 --compare", &[target, target]);
+    assert_eq!(code, Some(0), "{report}");
+    let halves = [0, 1].map(|place| number(&report["by_target"][place], "right"));
+    assert_eq!(halves, [300, 300], "{report}");
+}
+
 #[test]
 fn no_payload_is_sent_twice() {
     let (target, received) = recorder();

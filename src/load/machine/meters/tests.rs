@@ -73,3 +73,17 @@ fn threads_are_added() {
         assert_says(&threads, line);
     }
 }
+
+/// A target that is named twice has one series: Prometheus refuses the second of the same labels.
+#[test]
+fn a_target_that_is_named_twice_is_counted_once() {
+    let meters = [Meters::new(["a", "b", "a"].map(str::to_owned))];
+    (0..3).for_each(|target| meters[0].open(target, Duration::ZERO));
+    meters[0].go_on(1, 2);
+    let page = page(&meters);
+    let open: Vec<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("hello_load_connections_open"))
+        .collect();
+    assert_eq!(open, ["{target=\"a\"} 3", "{target=\"b\"} 0"]);
+}

@@ -2,6 +2,7 @@
 
 use hdrhistogram::Histogram;
 
+use super::sum::same;
 use super::{DIGITS, Record, add};
 
 impl Record {
@@ -12,14 +13,12 @@ impl Record {
         self.total = part.total;
         self.corrected = part.corrected;
         self.with_timed_out = part.with_timed_out;
-        for ours in &mut self.by_target {
-            let same = part
-                .by_target
-                .iter()
-                .find(|tally| tally.target == ours.target);
-            match same {
-                Some(tally) => ours.total = tally.total.clone(),
-                None => ours.total.reset(),
+        for place in 0..self.by_target.len() {
+            let theirs = same(&self.by_target, place, &part.by_target);
+            let ours = &mut self.by_target[place].total;
+            match theirs {
+                Some(theirs) => ours.clone_from(&part.by_target[theirs].total),
+                None => ours.reset(),
             }
         }
     }

@@ -7,7 +7,7 @@ use crate::load::machine::schedule::Stage;
 
 impl Record {
     /// Adds what another client has measured, which began so much later than this one. Its targets
-    /// are found by their names.
+    /// are found by their names, and those of the same name by their order.
     pub fn add(&mut self, other: &Self, later: Duration) {
         self.add_counts(other, later);
         self.add_states(other, later);
@@ -30,10 +30,9 @@ impl Record {
         self.latest = self.latest.max(other.latest);
         self.threads.extend_from_slice(&other.threads);
         self.add_times(other);
-        for tally in &other.by_target {
-            let same = |ours: &&mut Tally| ours.target == tally.target;
-            match self.by_target.iter_mut().find(same) {
-                Some(ours) => ours.add(tally, later),
+        for (place, tally) in other.by_target.iter().enumerate() {
+            match same(&other.by_target, place, &self.by_target) {
+                Some(ours) => self.by_target[ours].add(tally, later),
                 None => self.by_target.push(tally.moved(later)),
             }
         }
@@ -93,6 +92,18 @@ impl Record {
         add(&mut self.corrected, &other.corrected);
         add(&mut self.with_timed_out, &other.with_timed_out);
     }
+}
+
+/// The place among `others` of the target that has this place among `ours`. A run may have the same
+/// target several times: the second of a name is the second of it there.
+pub(super) fn same(ours: &[Tally], place: usize, others: &[Tally]) -> Option<usize> {
+    let name = &ours[place].target;
+    let of_name = |tallies: &[Tally]| -> Vec<usize> {
+        let places = (0..tallies.len()).filter(|i| tallies[*i].target == *name);
+        places.collect()
+    };
+    let number = of_name(&ours[..place]).len();
+    of_name(others).get(number).copied()
 }
 
 impl Tally {

@@ -389,3 +389,37 @@ fn percentiles_are_those_of_the_data() {
         );
     }
 }
+
+/// A target that is named twice is two, as in a comparison with itself.
+#[test]
+fn targets_of_the_same_name_are_told_apart() {
+    let run = |counts: [u64; 3]| {
+        let names = ["a", "b", "a"].map(str::to_owned);
+        let mut record = Record::new(names).unwrap();
+        for (target, count) in counts.into_iter().enumerate() {
+            for _ in 0..count {
+                record.open(target);
+                record.right(target, 1, 1);
+                let took = Duration::from_millis(count);
+                record.whole(target, took, took);
+            }
+        }
+        record
+    };
+    let counts = |record: &Record| {
+        let counts = record.by_target.iter();
+        counts.map(|t| t.outcomes.right).collect::<Vec<_>>()
+    };
+    let mut sum = run([1, 2, 3]);
+    sum.add(&run([10, 20, 30]), Duration::ZERO);
+    assert_eq!(counts(&sum), [11, 22, 33]);
+    sum.follow(&run([100, 200, 300]), Duration::from_secs(1));
+    assert_eq!(counts(&sum), [111, 222, 333]);
+    // One that is there more often than before is new.
+    let mut fewer = Record::new(["a".to_owned()]).unwrap();
+    fewer.add(&sum, Duration::ZERO);
+    assert_eq!(counts(&fewer), [111, 222, 333]);
+    sum.set_times(run([7, 0, 9]));
+    let times = sum.by_target.iter().map(|t| t.total.len());
+    assert_eq!(times.collect::<Vec<_>>(), [7, 0, 9]);
+}

@@ -10,8 +10,8 @@ impl fmt::Display for Time {
         let ns = self.0 as f64;
         let (value, unit) = match self.0 {
             0..1_000 => (ns, "ns"),
-            1_000..1_000_000 => (ns / 1e3, "µs"),
-            1_000_000..1_000_000_000 => (ns / 1e6, "ms"),
+            1_000..999_500 => (ns / 1e3, "µs"),
+            999_500..999_500_000 => (ns / 1e6, "ms"),
             _ => (ns / 1e9, "s"),
         };
         three_digits(f, value, unit)
@@ -25,10 +25,10 @@ impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bytes = self.0;
         match bytes {
-            ..1e3 => write!(f, "{bytes:.0} B"),
-            ..1e6 => three_digits(f, bytes / 1e3, "kB"),
-            ..1e9 => three_digits(f, bytes / 1e6, "MB"),
-            ..1e12 => three_digits(f, bytes / 1e9, "GB"),
+            ..999.5 => write!(f, "{bytes:.0} B"),
+            ..999.5e3 => three_digits(f, bytes / 1e3, "kB"),
+            ..999.5e6 => three_digits(f, bytes / 1e6, "MB"),
+            ..999.5e9 => three_digits(f, bytes / 1e9, "GB"),
             _ => three_digits(f, bytes / 1e12, "TB"),
         }
     }
@@ -61,10 +61,12 @@ impl fmt::Display for Number {
     }
 }
 
+/// It is rounded before its digits are counted: 99.96 is 100 and not 100.0, which would fill its column
+/// in a table and touch its neighbour.
 fn three_digits(f: &mut fmt::Formatter<'_>, value: f64, unit: &str) -> fmt::Result {
     let digits = match value {
-        100.0.. => 0,
-        10.0.. => 1,
+        99.95.. => 0,
+        9.995.. => 1,
         _ => 2,
     };
     write!(f, "{value:.digits$} {unit}")
@@ -83,6 +85,27 @@ mod tests {
         check(12_345, "12.3 µs");
         check(999_000_000, "999 ms");
         check(61_000_000_000, "61.0 s");
+        check(9_994, "9.99 µs");
+        check(9_996, "10.0 µs");
+        check(99_949, "99.9 µs");
+        check(99_951, "100 µs");
+        check(999_499, "999 µs");
+        check(999_501, "1.00 ms");
+        check(999_600_000, "1.00 s");
+    }
+
+    /// Wherever a time lies, it has three digits, so it fits into its column.
+    #[test]
+    fn no_time_has_a_fourth_digit() {
+        let mut ns = 1_u64;
+        while ns < 999_000_000_000 {
+            for ns in [ns - 1, ns, ns + 1] {
+                let text = Time(ns).to_string();
+                let digits = text.chars().filter(char::is_ascii_digit).count();
+                assert!(digits == 3 || ns < 1_000 && digits < 3, "{ns}: {text}");
+            }
+            ns += ns / 2_000 + 1;
+        }
     }
 
     #[test]
@@ -90,6 +113,8 @@ mod tests {
         let check = |bytes, text: &str| assert_eq!(Bytes(bytes).to_string(), text);
         check(0.0, "0 B");
         check(999.0, "999 B");
+        check(999.7, "1.00 kB");
+        check(999_600.0, "1.00 MB");
         check(1_006.0, "1.01 kB");
         check(25_150_000.0, "25.1 MB");
         check(2.5e9, "2.50 GB");

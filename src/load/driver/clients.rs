@@ -206,8 +206,9 @@ impl Clients {
     }
 
     /// Takes a client's exchange as far as it goes. It stops where another event will come: after
-    /// `WouldBlock`, or after a receive that does not fill the buffer. If the event reported the
-    /// server's FIN, no other event follows such a receive, so it receives until the FIN.
+    /// `WouldBlock`, or after a receive that does not fill the buffer and leaves no part due. If the
+    /// event reported the server's FIN, no other event follows such a receive, so it receives until the
+    /// FIN.
     pub(super) fn drive(&mut self, registry: &Registry, key: usize, mut ready: Ready) {
         loop {
             let Some(client) = self.slab.get_mut(key) else {

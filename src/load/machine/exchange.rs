@@ -115,6 +115,16 @@ impl Exchange {
         }
     }
 
+    /// Whether a part of the greeting or of the echo has come, and the rest has not.
+    #[must_use]
+    pub fn is_partial(&self) -> bool {
+        match self.position {
+            Position::Greeting { seen } => seen > 0,
+            Position::Echo { seen, .. } => seen > 0 && seen < self.most,
+            Position::Connecting | Position::Greeted => false,
+        }
+    }
+
     /// Whether it is greeted and has sent nothing yet. It may be held like this.
     #[must_use]
     pub fn is_greeted(&self) -> bool {

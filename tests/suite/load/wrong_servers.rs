@@ -10,6 +10,24 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use super::*;
 use crate::util::TempPath;
 
+/// Urgent data ends a receive early. What is behind it is there all the same, and no event tells of it.
+#[test]
+fn urgent_data_is_no_end() {
+    let target = serve(|stream| {
+        let urgent = |stream: &mut TcpStream, bytes: &[u8], place: usize| {
+            stream.write_all(&bytes[..place])?;
+            socket2::SockRef::from(&*stream).send_out_of_band(b"!")?;
+            stream.write_all(&bytes[place..])
+        };
+        urgent(stream, b"hello\n", 3)?;
+        let payload = receive(stream, LENGTH)?;
+        urgent(stream, &payload, LENGTH / 2)
+    });
+    // Without a timeout, a client that waits for an event waits for ever.
+    assert_right(&run("-n 40 -c 4 --timeout 0", &[&target]), 40);
+    assert_right(&run("--hold 10 --timeout 0", &[&target]), 10);
+}
+
 #[test]
 fn wrong_greetings() {
     let greeting = |bytes: &'static [u8]| {

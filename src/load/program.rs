@@ -102,6 +102,7 @@ fn run(invocation: &Invocation, stderr: &mut Stderr) -> io::Result<u8> {
         is_cut_short: false,
         error: None,
         setup,
+        failures: vec![],
         baseline,
         search: None,
     };
@@ -113,6 +114,7 @@ fn run(invocation: &Invocation, stderr: &mut Stderr) -> io::Result<u8> {
     report.is_cut_short = run.is_cut_short;
     report.error = run.ended.as_ref().err().map(ToString::to_string);
     report.search = run.search;
+    report.failures = failures(invocation, &report);
     if report.record.outcomes.opened > 0 || run.ended.is_ok() {
         publish(invocation, &report, &run.lines, page, stderr)?;
     }
@@ -188,6 +190,7 @@ fn merge(invocation: &Invocation, stderr: &mut Stderr) -> io::Result<u8> {
     let mut report = files::read(invocation.merge.iter().map(PathBuf::as_path))?;
     report.line.clone_from(&invocation.line);
     report.baseline = baseline(invocation, &report.setup, report.rate, report.targets.len())?;
+    report.failures = failures(invocation, &report);
     publish(invocation, &report, &[], page, stderr)?;
     let code = verdict(None, invocation, &report, stderr);
     let Some(cut_short) = report.cut_short() else {
@@ -264,6 +267,12 @@ fn say(
     stdout.flush()
 }
 
+/// What --fail-if says of the report.
+fn failures(invocation: &Invocation, report: &Report) -> Vec<String> {
+    let conditions = invocation.fail_if.iter();
+    conditions.filter_map(|c| c.complaint(report)).collect()
+}
+
 /// The exit code of a run that could run. stderr says why it is not 0, unless the report does. A
 /// search goes beyond what the servers can do, so what was wrong or missed then is no failure.
 fn verdict(
@@ -273,12 +282,8 @@ fn verdict(
     stderr: &mut Stderr,
 ) -> u8 {
     let record = &report.record;
-    let conditions = &invocation.fail_if;
-    let mut complaints: Vec<String> = conditions
-        .iter()
-        .filter_map(|c| c.complaint(report))
-        .collect();
-    let is_tolerated = conditions.iter().any(|c| c.is_about(Count::Missed));
+    let mut complaints = report.failures.clone();
+    let is_tolerated = invocation.fail_if.iter().any(|c| c.is_about(Count::Missed));
     if record.missed > 0 && !is_tolerated && report.search.is_none() {
         complaints.push(format!("{} exchanges were missed", record.missed));
     }

@@ -57,6 +57,8 @@ pub struct Report {
     pub error: Option<String>,
     /// What else it was asked for.
     pub setup: Setup,
+    /// The conditions under which the run has failed and that hold, each in one line.
+    pub failures: Vec<String>,
     /// An earlier run, which it is compared with.
     pub baseline: Option<Box<Report>>,
     /// What a search for the highest rate has found. The record has the counts of all its windows, and

@@ -82,6 +82,10 @@ fn verdict(page: &mut String, report: &Report) {
                 )
             }
         });
+    let class = match report.failures[..] {
+        [] => class,
+        _ => "bad",
+    };
     let began = humantime::format_rfc3339_seconds(report.began).to_string();
     let _ = write!(
         page,
@@ -95,8 +99,13 @@ fn verdict(page: &mut String, report: &Report) {
         report.seed
     );
     let search = report.search.iter().flat_map(Searched::remarks);
+    let failures = report.failures.iter().map(|why| format!("failed: {why}"));
     let cut_short = report.cut_short().into_iter();
-    for remark in cut_short.chain(search).chain(report.remarks()) {
+    for remark in failures
+        .chain(cut_short)
+        .chain(search)
+        .chain(report.remarks())
+    {
         let _ = writeln!(page, "<p class=\"remark\">{}</p>", escaped(&remark));
     }
     page.push_str("</header>\n");

@@ -32,10 +32,11 @@ impl Report {
         let (right, wrong) = (record.outcomes.right, record.outcomes.wrongs());
         let seconds = self.elapsed.as_secs_f64();
         if let Some(search) = &self.search {
-            let sign = sign(search.found.is_some());
+            let sign = sign(search.found.is_some() && self.failures.is_empty());
             writeln!(text, "### {sign} {}\n", plain(&search.headline()))?;
         } else {
-            let is_good = right > 0 && wrong == 0 && record.missed == 0;
+            let is_right = right > 0 && wrong == 0 && record.missed == 0;
+            let is_good = is_right && self.failures.is_empty();
             writeln!(
                 text,
                 "### {} {} right, {} wrong, {} a second\n",
@@ -44,6 +45,9 @@ impl Report {
                 Count(wrong),
                 Number(self.throughput(), 0)
             )?;
+        }
+        for failure in &self.failures {
+            writeln!(text, "**Failed: {}**\n", plain(failure))?;
         }
         writeln!(text, "{}\n", code(&self.line))?;
         let [sent, received] = record.bytes.map(|bytes| Bytes(bytes as f64));

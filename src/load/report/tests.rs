@@ -16,6 +16,7 @@ impl Report {
             is_cut_short: false,
             error: None,
             setup: Setup::default(),
+            failures: vec![],
             baseline: None,
             search: None,
         }

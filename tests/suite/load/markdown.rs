@@ -1,7 +1,7 @@
 //! The report for the summary of a CI job, as GitHub's own renderer shows it.
 
 use super::*;
-use crate::util::have;
+use crate::util::{TempPath, have};
 
 /// What GitHub's renderer makes of this, with its tables and its links.
 fn rendered(markdown: &str) -> String {
@@ -83,6 +83,49 @@ fn a_right_run_has_its_verdict_and_its_times() {
     assert_eq!(row("total, raw")[9], "1,500");
     assert_eq!(row("held: echo")[9], "3");
     assert_eq!(html.matches("<table>").count(), 1, "{html}");
+}
+
+/// A job that fails is not summed up by a green sign: the exchanges were right, but too few or too slow.
+#[test]
+fn a_condition_that_is_so_is_in_the_report() {
+    let (target, _received) = recorder();
+    let page = TempPath::new("failed.html");
+    let options = ["--html", page.as_str(), "--fail-if", "p99>1h", "--fail-if"];
+    let run = |condition: &str| {
+        let mut command = load("-n 20 --markdown", &[&target]);
+        output(command.args(options).arg(condition))
+    };
+    let failed = run("right<21");
+    let [markdown, stderr] = said(&failed);
+    assert_eq!(
+        (failed.status.code(), &*stderr),
+        (Some(3), "hello-load: right<21: it is 20\n")
+    );
+    assert!(
+        markdown.starts_with("### ❌ 20 right, 0 wrong, "),
+        "{markdown}"
+    );
+    let line = "\n**Failed: right\\<21\\: it is 20**\n";
+    assert!(markdown.contains(line), "{markdown}");
+    assert!(!markdown.contains("p99\\>1h\\:"), "{markdown}");
+    let failed = page.text();
+    assert!(
+        failed.contains("<h1 class=\"bad\">All 20 right</h1>"),
+        "{failed}"
+    );
+    assert!(
+        failed.contains("failed: right&lt;21: it is 20</p>"),
+        "{failed}"
+    );
+
+    let [markdown, stderr] = said(&run("right<20"));
+    assert_eq!(stderr, "");
+    assert!(
+        markdown.starts_with("### ✅ 20 right, 0 wrong, "),
+        "{markdown}"
+    );
+    assert!(!markdown.contains("Failed"), "{markdown}");
+    assert!(page.text().contains("<h1 class=\"good\">All 20 right</h1>"));
 }
 
 /// Names, and what servers sent, are shown as they are, and mean nothing to the renderer.

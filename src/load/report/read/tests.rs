@@ -70,6 +70,7 @@ pub(in crate::load::report) fn eventful() -> Report {
             duration: Some(Duration::from_millis(2_500)),
             ..Setup::default()
         },
+        failures: vec![],
         baseline: None,
         search: None,
     }

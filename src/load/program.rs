@@ -14,6 +14,8 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use console::Term;
+#[cfg(fuzzing)]
+pub use files::read_text;
 
 use super::cli::{self, Invocation};
 use super::report::condition::Count;

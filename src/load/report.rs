@@ -21,6 +21,8 @@ mod text;
 use std::ops::Range;
 use std::time::{Duration, SystemTime};
 
+#[cfg(fuzzing)]
+pub use hdr::of_numbers;
 pub(crate) use interval::Line;
 use latency::Latency;
 use quantity::Time;

@@ -26,8 +26,15 @@ pub(super) fn read<'a>(names: impl IntoIterator<Item = &'a Path>) -> io::Result<
                 .map_err(failed)?;
         }
     }
-    sum.whole
-        .ok_or_else(|| io::Error::other("there is no report in the files"))
+    sum.finish()
+}
+
+/// The report that a file with this text makes.
+#[cfg(fuzzing)]
+pub fn read_text(text: &[u8]) -> io::Result<Report> {
+    let mut sum = Sum::default();
+    sum.read(text)?;
+    sum.finish()
 }
 
 /// The reports that were read so far. Each is added when it is read, so no more than two are kept.
@@ -75,11 +82,9 @@ impl Sum {
         }
         match &mut self.parts {
             Some(parts) => parts.add_part(report),
-            None => {
-                self.parts = Some(report);
-                Ok(())
-            }
+            None => self.parts = Some(report),
         }
+        Ok(())
     }
 
     fn add_whole(&mut self, report: Report) -> Result<(), String> {
@@ -91,6 +96,16 @@ impl Sum {
                 self.whole = Some(report);
                 Ok(())
             }
+        }
+    }
+
+    /// A sum may have more than a report can have.
+    fn finish(self) -> io::Result<Report> {
+        let whole = self.whole.ok_or("there is no report in the files");
+        let whole = whole.map_err(io::Error::other)?;
+        match Report::from_json(&whole.json()) {
+            Ok(_) => Ok(whole),
+            Err(why) => Err(io::Error::other(format!("the sum is no report: {why}"))),
         }
     }
 }

@@ -22,13 +22,26 @@ pub(super) const MOST: u64 = 1 << 53;
 
 /// The histogram as text.
 pub(super) fn encode(histogram: &Histogram<u64>) -> String {
-    let counts = counts(histogram);
+    seal(histogram.sigfig(), histogram.max(), &counts(histogram))
+}
+
+/// The histogram with these numbers for its counts, which need not make sense, as text.
+#[cfg(fuzzing)]
+pub fn of_numbers(digits: u8, numbers: impl IntoIterator<Item = i64>) -> String {
+    let mut counts = vec![];
+    numbers
+        .into_iter()
+        .for_each(|number| put(&mut counts, number));
+    seal(digits, 0, &counts)
+}
+
+fn seal(digits: u8, max: u64, counts: &[u8]) -> String {
     let mut plain = COUNTS.to_be_bytes().to_vec();
     plain.extend((counts.len() as u32).to_be_bytes());
     plain.extend(0_u32.to_be_bytes()); // no normalizing offset
-    plain.extend(u32::from(histogram.sigfig()).to_be_bytes());
-    plain.extend(histogram.low().to_be_bytes());
-    let highest = u64::MAX >> (histogram.max() | 2).leading_zeros();
+    plain.extend(u32::from(digits).to_be_bytes());
+    plain.extend(1_u64.to_be_bytes()); // the lowest value
+    let highest = u64::MAX >> (max | 2).leading_zeros();
     plain.extend(highest.to_be_bytes());
     plain.extend(1.0_f64.to_be_bytes()); // no conversion to doubles
     plain.extend(counts);

@@ -3,14 +3,12 @@
 use std::time::Duration;
 
 use super::Report;
-use super::hdr::MOST;
 
 impl Report {
     /// Adds what another tool has measured, at the same time or at another.
     ///
     /// # Errors
-    /// One line: which option they differ in, so that a sum would say nothing; or the sum is more than
-    /// a report can have. Then this report may be half a sum.
+    /// One line: which option they differ in, so that a sum would say nothing.
     pub fn add(&mut self, mut other: Self) -> Result<(), String> {
         if let Some(why) = self.setup.cannot_add(&other.setup) {
             return Err(why);
@@ -28,19 +26,13 @@ impl Report {
         other.rate = self.rate;
         self.setup.add(&other.setup);
         other.setup.clone_from(&self.setup);
-        self.lay_beside(other)
+        self.add_part(other);
+        Ok(())
     }
 
-    /// Adds another part of the same run.
-    ///
-    /// # Errors
-    /// The sum is more than a report can have.
-    pub(crate) fn add_part(&mut self, part: Self) -> Result<(), String> {
-        self.lay_beside(part)
-    }
-
-    /// Adds what was measured. The one that began first stays what it is; the other is put into it.
-    fn lay_beside(&mut self, mut other: Self) -> Result<(), String> {
+    /// Adds another part of the same run. The one that began first stays what it is; the other is put
+    /// into it.
+    pub(crate) fn add_part(&mut self, mut other: Self) {
         if other.began < self.began {
             std::mem::swap(self, &mut other);
         }
@@ -55,13 +47,6 @@ impl Report {
         }
         self.is_cut_short |= other.is_cut_short;
         self.error = self.error.take().or(other.error);
-        let record = &self.record;
-        let counts = [record.outcomes.opened, record.most_open, record.churned];
-        let counts = counts.iter().chain(&record.bytes).chain(&record.echoed);
-        if counts.max() > Some(&MOST) {
-            return Err("the sum counts more than 2^53".to_owned());
-        }
-        Ok(())
     }
 }
 

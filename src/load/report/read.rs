@@ -126,8 +126,8 @@ impl Report {
             return Err("search: it is the report of --find-rate and not of one run".to_owned());
         }
         Ok(Self {
-            record: record(&fields)?,
             elapsed: fields.time("seconds")?,
+            record: record(&fields)?,
             began: began(&fields)?,
             line: fields.text("command")?.to_owned(),
             targets: fields.texts("targets")?,
@@ -152,11 +152,10 @@ fn began(fields: &Fields<'_>) -> Result<SystemTime, String> {
 }
 
 fn record(fields: &Fields<'_>) -> Result<Record, String> {
-    let targets = fields.list("by_target")?;
-    let names = (0..targets.len()).map(|_| String::new());
-    let mut record = Record::new(names)?;
-    for (i, (tally, json)) in record.by_target.iter_mut().zip(targets).enumerate() {
-        *tally = read_tally(&Fields::of(json, &format!("by_target[{i}]"))?)?;
+    let mut record = Record::new([])?.compacted();
+    for (i, json) in fields.list("by_target")?.iter().enumerate() {
+        let tally = read_tally(&Fields::of(json, &format!("by_target[{i}]"))?)?;
+        record.by_target.push(tally);
     }
     record.outcomes = outcomes(fields)?;
     let kinds: Vec<Fault> = record.outcomes.wrong.keys().copied().collect();

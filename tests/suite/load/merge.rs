@@ -168,6 +168,39 @@ fn what_cannot_be_merged_is_said() {
     }
 }
 
+/// Each of the two can be read. Their sum could not, if it were written.
+#[test]
+fn a_sum_that_is_no_report_is_said() {
+    let (target, _received) = recorder();
+    let (a, one) = written("-n 5 -c 2", &[&target]);
+    let file = TempPath::new("odd.json");
+    let check = |field: &str, value: Value, why: &str| {
+        let mut odd = one.clone();
+        odd[field] = value;
+        fs::write(&file.0, odd.to_string()).unwrap();
+        let output = merge(&[a.as_str(), file.as_str()], &["--json"]);
+        let [stdout, stderr] = said(&output);
+        assert_eq!((output.status.code(), &*stdout), (Some(1), ""), "{stderr}");
+        assert_eq!(stderr, format!("hello-load: the sum is no report: {why}\n"));
+    };
+    let most = Value::from(1_u64 << 53);
+    check(
+        "opened",
+        most.clone(),
+        "opened: not a count of at most 2^53",
+    );
+    check(
+        "bytes_sent",
+        most,
+        "bytes_sent: not a count of at most 2^53",
+    );
+    check(
+        "began",
+        "9999-01-01T00:00:00Z".into(),
+        "seconds: longer than 300 years",
+    );
+}
+
 /// A sum of which a part was cut short is not all that was asked for.
 #[test]
 fn a_part_that_was_cut_short_fails_the_sum() {

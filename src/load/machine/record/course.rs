@@ -109,9 +109,9 @@ impl Course {
             let ours = self.within(before, at);
             sum.points.push(Point {
                 at,
-                right: ours.right + others.right,
-                wrong: ours.wrong + others.wrong,
-                open: ours.open + others.open,
+                right: ours.right.saturating_add(others.right),
+                wrong: ours.wrong.saturating_add(others.wrong),
+                open: ours.open.saturating_add(others.open),
             });
             before = at;
         }
@@ -177,7 +177,10 @@ impl Course {
 /// The counts at a moment between two points.
 fn between(from: &Point, to: &Point, at: Duration) -> Point {
     let share = (at - from.at).as_secs_f64() / (to.at - from.at).as_secs_f64().max(1e-9);
-    let grown = |from: u64, to: u64| from + ((to.saturating_sub(from)) as f64 * share) as u64;
+    let grown = |from: u64, to: u64| {
+        let growth = to.saturating_sub(from) as f64 * share;
+        from.saturating_add(growth as u64)
+    };
     Point {
         at,
         right: grown(from.right, to.right),

@@ -22,7 +22,7 @@ impl Outcomes {
     /// Exchanges that were wrong, with any fault.
     #[must_use]
     pub fn wrongs(&self) -> u64 {
-        self.wrong.values().sum()
+        sum(self.wrong.values())
     }
 
     /// Exchanges that took longer than the timeout, in any phase.
@@ -30,13 +30,13 @@ impl Outcomes {
     pub fn timed_out(&self) -> u64 {
         let timed_out = self.wrong.iter();
         let timed_out = timed_out.filter(|(fault, _)| matches!(fault, Fault::TimedOut(_)));
-        timed_out.map(|(_, count)| count).sum()
+        sum(timed_out.map(|(_, count)| count))
     }
 
     /// Connections that are still open.
     #[must_use]
     pub fn open(&self) -> u64 {
-        let over = self.right + self.wrongs() + self.given_up;
+        let over = sum([&self.right, &self.wrongs(), &self.given_up]);
         self.opened.saturating_sub(over)
     }
 
@@ -55,13 +55,18 @@ impl Outcomes {
     }
 
     pub(in crate::load) fn add(&mut self, other: &Self) {
-        self.opened += other.opened;
-        self.right += other.right;
-        self.given_up += other.given_up;
+        self.opened = sum([&self.opened, &other.opened]);
+        self.right = sum([&self.right, &other.right]);
+        self.given_up = sum([&self.given_up, &other.given_up]);
         for (fault, count) in &other.wrong {
-            *self.wrong.entry(*fault).or_default() += count;
+            let ours = self.wrong.entry(*fault).or_default();
+            *ours = sum([&*ours, count]);
         }
     }
+}
+
+fn sum<'a>(counts: impl IntoIterator<Item = &'a u64>) -> u64 {
+    counts.into_iter().copied().fold(0, u64::saturating_add)
 }
 
 #[cfg(test)]

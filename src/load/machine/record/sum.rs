@@ -1,4 +1,5 @@
-//! Records are added: those of several clients, or of one client at several times.
+//! Records are added: those of several clients, or of one client at several times. A count stays at
+//! 2^64 - 1, as histograms' counts do, if its sum is more.
 
 use std::time::Duration;
 
@@ -19,14 +20,14 @@ impl Record {
     pub(super) fn add_counts(&mut self, other: &Self, later: Duration) {
         self.describe_more(other);
         self.outcomes.add(&other.outcomes);
-        self.churned += other.churned;
         self.missed = self.missed.saturating_add(other.missed);
-        for place in [0, 1] {
-            self.bytes[place] += other.bytes[place];
-            self.echoed[place] += other.echoed[place];
+        let sums = self.bytes.iter_mut().chain(&mut self.echoed);
+        let sums = sums.chain([&mut self.churned, &mut self.echoed_in_part, &mut self.held]);
+        let others = other.bytes.iter().chain(&other.echoed);
+        let others = others.chain([&other.churned, &other.echoed_in_part, &other.held]);
+        for (sum, count) in sums.zip(others) {
+            *sum = sum.saturating_add(*count);
         }
-        self.echoed_in_part += other.echoed_in_part;
-        self.held += other.held;
         self.latest = self.latest.max(other.latest);
         self.threads.extend_from_slice(&other.threads);
         self.add_times(other);
@@ -66,7 +67,7 @@ impl Record {
         self.stood_still = wait(self.stood_still, other.stood_still);
         self.most_open = match is_over {
             true => self.most_open.max(other.most_open),
-            false => self.most_open + other.most_open,
+            false => self.most_open.saturating_add(other.most_open),
         };
     }
 

@@ -112,6 +112,41 @@ fn every_shortage_has_a_name_and_a_description() {
     }
 }
 
+/// Sums of counts that are too large stay as large as they can be.
+#[test]
+fn no_sum_of_counts_overflows() {
+    const ALL: u64 = u64::MAX;
+    let fault = Fault::NoEcho;
+    let outcomes = Outcomes {
+        opened: ALL,
+        right: ALL,
+        wrong: [(fault, ALL), (Fault::ExtraBytes, ALL)].into(),
+        given_up: ALL,
+    };
+    let mut record = Record::new(["a".to_owned()]).unwrap();
+    record.by_target[0].outcomes.clone_from(&outcomes);
+    (record.outcomes, record.missed) = (outcomes.clone(), u128::MAX);
+    (record.bytes, record.echoed) = ([ALL; 2], [ALL; 2]);
+    (record.churned, record.echoed_in_part) = (ALL, ALL);
+    (record.most_open, record.held) = (ALL, ALL);
+    record.advance(Point {
+        at: Duration::from_secs(1),
+        right: ALL,
+        wrong: ALL,
+        open: ALL,
+    });
+    record.course.add(&record.course.clone(), Duration::ZERO);
+    record.add(&record.clone(), Duration::ZERO);
+    assert_eq!((&record.outcomes, record.missed), (&outcomes, u128::MAX));
+    assert_eq!(record.by_target[0].outcomes, outcomes);
+    assert_eq!((record.bytes, record.echoed), ([ALL; 2], [ALL; 2]));
+    assert_eq!((record.churned, record.echoed_in_part), (ALL, ALL));
+    assert_eq!((record.most_open, record.held), (ALL, ALL));
+    let last = record.course.points.last().unwrap();
+    assert_eq!((last.right, last.wrong, last.open), (ALL, ALL, ALL));
+    assert_eq!((outcomes.wrongs(), outcomes.open()), (ALL, 0));
+}
+
 /// However often a record is cut, its parts make the whole: what is open at a cut counts where it ends.
 #[test]
 fn intervals_make_the_whole() {

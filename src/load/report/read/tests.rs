@@ -211,6 +211,18 @@ fn an_error_names_the_field() {
     assert_eq!(error.as_deref(), Some("histograms: it is missing"));
 }
 
+/// A list whose first entry is wrong is refused without memory for all of its entries.
+#[test]
+fn a_long_list_of_nothing_takes_no_memory() {
+    let mut json = eventful().json();
+    json["by_target"] = vec![0; 100_000].into();
+    let cost = allocation_counter::measure(|| {
+        let error = Report::from_json(&json).err();
+        assert_eq!(error.as_deref(), Some("by_target[0]: not an object"));
+    });
+    assert!(cost.bytes_max < 16 << 20, "{} bytes", cost.bytes_max);
+}
+
 /// splitmix64.
 struct Random(u64);
 

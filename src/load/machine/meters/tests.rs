@@ -39,6 +39,18 @@ fn times_are_in_their_buckets() {
     assert_says(&meters, sum);
 }
 
+#[test]
+fn buckets_end_at_round_times() {
+    let page = page(&[meters()]);
+    let name = "hello_load_exchange_duration_seconds_bucket{target=\"b\",le=\"";
+    let ends = page.lines().filter_map(|line| line.strip_prefix(name));
+    let ends: Vec<&str> = ends.map(|end| end.split('"').next().unwrap()).collect();
+    assert_eq!(
+        ends.join(" "),
+        "0.0001 0.00025 0.0005 0.001 0.0025 0.005 0.01 0.025 0.05 0.1 0.25 0.5 1 2.5 5 10 25 60 +Inf"
+    );
+}
+
 /// The meters of several threads are added; the latest is the latest of all.
 #[test]
 fn threads_are_added() {
@@ -46,7 +58,7 @@ fn threads_are_added() {
     for (meters, late) in threads.iter().zip([Duration::from_millis(150), LATE]) {
         meters.open(1, late);
         meters.open(1, Duration::ZERO);
-        meters.open(0, Duration::ZERO);
+        meters.open(0, Duration::from_millis(120));
         meters.phase(1, Phase::Echo, Duration::from_secs(90));
         meters.right(1, None);
         meters.wrong(1, Fault::TimedOut(Phase::Eof));
@@ -64,11 +76,13 @@ fn threads_are_added() {
         "hello_load_phase_duration_seconds_sum{target=\"b\",phase=\"echo\"} 180",
         "hello_load_exchange_duration_seconds_count{target=\"b\"} 0",
         "hello_load_latest_begin_seconds 0.15",
-        "hello_load_late_begins_total 1",
+        "hello_load_late_begins_total 3",
         "hello_load_exchanges_overdue 6",
         "hello_load_stood_still_seconds_total 3",
         "hello_load_waited_seconds_total{shortage=\"port\"} 0.25",
         "hello_load_waited_seconds_total{shortage=\"queue\"} 0",
+        "# HELP hello_load_late_begins_total Connections that began more than 100 ms late.",
+        "# TYPE hello_load_late_begins_total counter",
     ] {
         assert_says(&threads, line);
     }

@@ -67,7 +67,7 @@ impl<M: Model> System for Kernel<M> {
         // Who was to have the queue may be gone when this is asked again: once, and not always.
         let wait = Duration::from_millis(match queue.joinable_until {
             None => world.random.choose(&[0, 0, 25]),
-            Some(_) if queue.has_heir => world.random.choose(&[0, 0, 25]),
+            Some(_) if queue.has_heir => world.random.choose(&[0, 0, 10]),
             Some(_) => 0,
         });
         queue.has_heir = queue.joinable_until.is_none() && wait.is_zero();

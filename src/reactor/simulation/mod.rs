@@ -369,8 +369,9 @@ impl<M: Model, S: System<Listener = SimulatedListener<M>>> Simulation<M, S> {
                 let alarm = self.reactor.alarm().expect("it sleeps for ever");
                 world.now = world.now.max(alarm);
                 let waited = start.until(world.now);
+                // For the gate, and then for the handshakes of one queue after the other.
                 assert!(
-                    waited <= Duration::from_millis(100),
+                    waited <= Duration::from_millis(150),
                     "{waited:?} until {what}"
                 );
             }

@@ -258,10 +258,11 @@ mod tests {
     #[test]
     fn parts_that_overlap_stay_in_order() {
         let mut whole = Course::default();
-        for later in [0, 95, 190] {
-            whole.follow(&course(100, 0), Duration::from_millis(later), later, 0);
+        for (later, right) in [(0, 0), (95, 100), (190, 200)] {
+            let later = Duration::from_millis(later);
+            whole.follow(&course(100, 0), later, right, right / 2);
         }
-        whole.close(Duration::from_millis(285), 300, 0);
+        whole.close(Duration::from_millis(285), 300, 150);
         let last = whole.points[whole.points.len() - 1];
         assert_eq!((last.at.as_millis(), last.right), (290, 300));
         assert!(Course::new(whole.interval, whole.points).is_some());

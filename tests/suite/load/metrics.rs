@@ -125,11 +125,17 @@ fn counters_go_on_through_intervals() {
     let (child, address) = watched("-d 1h -c 4 --interval 100ms --json", &[&target]);
     let right = format!("exchanges_total{{target=\"{target}\",outcome=\"right\"}}");
     let (mut last, start) = (0.0, Instant::now());
-    while start.elapsed() < Duration::from_millis(500) {
+    // Some are right in the first second, and some later.
+    let mut early = 0.0;
+    while start.elapsed() < Duration::from_secs(1) || last == early {
+        assert!(start.elapsed() < PATIENCE, "{early} and {last}");
         received.try_iter().for_each(drop);
         let now = samples(&page(address))[&right];
         assert!(now >= last, "{now} after {last}");
         last = now;
+        if early == 0.0 || start.elapsed() < Duration::from_millis(500) {
+            early = now;
+        }
     }
     let output = interrupt(child);
     let lines = output.stdout.split(|byte| *byte == b'\n');
@@ -141,7 +147,7 @@ fn counters_go_on_through_intervals() {
     let mut counts: Vec<u64> = counts.collect();
     let whole = counts.pop();
     assert_eq!(whole, Some(counts.iter().sum::<u64>()));
-    assert!(counts.len() >= 4, "{counts:?}");
+    assert!(counts.len() >= 2, "{counts:?}");
     assert!(
         counts.iter().sum::<u64>() as f64 >= last,
         "{counts:?} {last}"

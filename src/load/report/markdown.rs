@@ -204,3 +204,42 @@ fn code(text: &str) -> String {
     }
     shown + "</code>"
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::load::report::read::tests::eventful;
+    use crate::load::report::search::tests::searched;
+
+    /// tests/suite/load/markdown.rs renders it, where there is a renderer.
+    #[test]
+    fn comparisons_and_a_search_are_in_it() {
+        let mut report = eventful();
+        let check = |text: &str, parts: &[&str]| {
+            for part in parts {
+                assert!(text.contains(part), "{part} is not in {text}");
+            }
+        };
+        check(
+            &report.markdown(),
+            &[
+                "<code>b&#58;1</code> beside the first target:\n\n- p50 ",
+                " of the first",
+                "cut short\\: it broke\n",
+            ],
+        );
+        report.baseline = Some(Box::new(eventful()));
+        check(
+            &report.markdown(),
+            &[
+                "\nBeside the baseline of 2026-11-28T",
+                "- rate 1\\.00 of the baseline",
+            ],
+        );
+        let search = searched("p99<5ms");
+        let headings = search.headings().join(" | ");
+        report.search = Some(search);
+        let text = report.markdown();
+        assert!(text.starts_with("### ✅ "), "{text}");
+        check(&text, &[&format!("\n| {headings} |\n|---|--:|")]);
+    }
+}

@@ -4,8 +4,7 @@
 //! not left to chance: a handshake without loss ends within the half second for which a closed queue can be
 //! joined, and a client that was accepted is done within the grace.
 //!
-//! Each step is whole: what the kernel does while one core closes a listener and another finishes a handshake is
-//! below this model.
+//! Each step is whole: what two cores do at once, one closing a listener, is below this model.
 
 use std::fmt::Debug;
 
@@ -188,7 +187,6 @@ impl Model for Setup {
             Action::CloseListener(p) => {
                 let leaves = state.processes[p] == Process::Closing { leaves: true };
                 if leaves && !state.listeners[1 - p].open && self.habit != Habit::TrustsTheHeir {
-                    // The process that was to inherit has ended since.
                     state.processes[p] = Process::Closing { leaves: false };
                     state.listeners[p].filtered = true;
                 } else {

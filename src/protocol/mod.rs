@@ -147,8 +147,8 @@ pub trait Protocol: Sized {
         let _ = scratch;
     }
 
-    /// How many bytes [`keep`](Self::keep) has put on the heap, as long as they are there. The
-    /// [`Stats`](crate::Stats) have the sum. Other buffers of the protocol do not count. Default: 0.
+    /// How many bytes the protocol has on the heap now, as those that [`keep`](Self::keep) put there.
+    /// The [`Stats`](crate::Stats) have the sum. Default: 0.
     fn kept(&self) -> usize {
         0
     }

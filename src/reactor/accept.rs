@@ -89,7 +89,7 @@ impl<S: System, P: Protocol> Reactor<S, P> {
     /// Drives a new connection as far as it goes, and then registers it. In this order one
     /// registration is enough, and it reports what the peer has sent meanwhile.
     fn admit(&mut self, stream: S::Stream, peer: &S::Peer, now: Moment) {
-        let connection = Connection::new(stream, &mut self.common.shared);
+        let connection = Connection::new(stream, &mut self.common);
         let kind = self.kind(connection.due());
         let key = self.slab.insert(Entry::Connection(connection, Timer::IDLE));
         self.stats.accepted += 1;

@@ -69,8 +69,10 @@ pub(super) enum Due {
 }
 
 impl<S: Stream, P: Protocol> Connection<S, P> {
-    pub(super) fn new(stream: S, shared: &mut P::Shared) -> Self {
-        let stage = Stage::Serving(P::open(shared));
+    pub(super) fn new(stream: S, common: &mut Common<P>) -> Self {
+        let protocol = P::open(&mut common.shared);
+        common.kept += protocol.kept();
+        let stage = Stage::Serving(protocol);
         Self { stream, stage }
     }
 

@@ -177,7 +177,7 @@ fn play<M: Model>(seed: u64, script: &[Outcome], conditions: Conditions) -> bool
         is_in_doubt: false,
     };
     let mut common = common::<M>(M::settings(&mut Random::Seed(seed)));
-    let mut connection = Connection::<_, M>::new(stream, &mut common.shared);
+    let mut connection = Connection::<_, M>::new(stream, &mut common);
     let mut readiness = Readiness::New;
     let mut registered = Interest::READABLE;
     let done = loop {

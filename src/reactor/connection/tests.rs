@@ -71,7 +71,7 @@ fn flood<P: Protocol>(
 #[test]
 fn a_flooding_peer_has_its_share_and_no_more() {
     let mut common = common::<Hello>(Settings::default());
-    let mut connection = Connection::new(Flood::default(), &mut common.shared);
+    let mut connection = Connection::new(Flood::default(), &mut common);
     let mut drive = |share| {
         let flood = flood(&mut connection, &mut common, share);
         (flood.receives, flood.discarded)
@@ -86,7 +86,7 @@ fn a_flooding_peer_has_its_share_and_no_more() {
 #[test]
 fn a_peer_that_reads_without_end_has_its_share_and_is_read_from() {
     let mut common = common::<Chargen>(());
-    let mut connection = Connection::new(Flood::default(), &mut common.shared);
+    let mut connection = Connection::new(Flood::default(), &mut common);
     let Flood {
         receives,
         discarded,
@@ -102,7 +102,7 @@ fn a_peer_that_reads_without_end_has_its_share_and_is_read_from() {
 #[test]
 fn an_echo_has_its_share_each_way() {
     let mut common = common::<Echo>(());
-    let mut connection = Connection::new(Flood::default(), &mut common.shared);
+    let mut connection = Connection::new(Flood::default(), &mut common);
     let Flood { receives, sent, .. } = flood(&mut connection, &mut common, 1);
     assert_eq!((receives, sent), (1, SCRATCH));
     let Flood { receives, sent, .. } = flood(&mut connection, &mut common, SLICE);
@@ -136,6 +136,10 @@ impl Protocol for Lines {
         self.0 = true;
     }
 
+    fn kept(&self) -> usize {
+        5
+    }
+
     fn deadline(&self) -> Deadline {
         Deadline::absolute(self.0.into())
     }
@@ -144,7 +148,7 @@ impl Protocol for Lines {
 #[test]
 fn a_deadline_begins_anew_when_it_changes_there_and_back() {
     let mut common = common::<Lines>(());
-    let mut connection = Connection::new(Flood::default(), &mut common.shared);
+    let mut connection = Connection::new(Flood::default(), &mut common);
     let event = Readiness::Event {
         more: false,
         share: 1,
@@ -188,7 +192,7 @@ impl Stream for Finished {
 
 fn finished<P: Protocol>(sent: usize, common: &mut Common<P>) -> Connection<Finished, P> {
     let calls = vec![];
-    Connection::new(Finished { sent, calls }, &mut common.shared)
+    Connection::new(Finished { sent, calls }, common)
 }
 
 /// A protocol that goes on waiting after the peer's FIN, whatever it sent in between, ends.
@@ -197,6 +201,13 @@ fn a_protocol_that_receives_after_the_fin_has_left_early() {
     let mut common = common::<Lines>(());
     let driven = finished(0, &mut common).drive(&mut common, Readiness::New);
     assert!(matches!(driven, Err(Reason::LeftEarly)), "{driven:?}");
+}
+
+#[test]
+fn what_a_protocol_keeps_counts_from_the_start() {
+    let mut common = common::<Lines>(());
+    let connections = [finished(0, &mut common), finished(0, &mut common)];
+    assert_eq!((common.kept, connections[0].kept()), (10, 5));
 }
 
 /// Registering reports what is here, so a new connection that has greeted makes no call to look for it.

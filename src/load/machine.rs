@@ -12,6 +12,8 @@ pub mod exchange;
 pub(crate) mod meters;
 pub(crate) mod pause;
 pub(crate) mod payload;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod random;
 pub(crate) mod record;
 pub(crate) mod schedule;
 pub mod search;

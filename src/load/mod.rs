@@ -28,6 +28,8 @@ pub use driver::{Caught, Load, Options, ParseSourceError, Room, Source};
 pub use machine::compare;
 pub use machine::exchange;
 pub use machine::payload::Payloads;
+#[cfg(any(test, fuzzing))]
+pub use machine::random::Random;
 pub use machine::record::{Busy, Course, Outcomes, Point, Record, Shortage, Tally, Windows};
 pub use machine::schedule::{Plan, Stage};
 pub use machine::search;

@@ -210,4 +210,4 @@ fn lower_rank(counts: &[f64]) -> Option<usize> {
 }
 
 #[cfg(test)]
-pub(in crate::load) mod tests;
+mod tests;

@@ -77,11 +77,11 @@ impl Payloads {
     }
 }
 
-const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
+pub(super) const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
 const MULTIPLIERS: [u64; 2] = [0xbf58_476d_1ce4_e5b9, 0x94d0_49bb_1331_11eb];
 
 /// One round of splitmix64: a different number for every number, without a visible pattern.
-fn mix(number: u64) -> u64 {
+pub(super) fn mix(number: u64) -> u64 {
     let z = number.wrapping_add(GAMMA);
     let z = (z ^ (z >> 30)).wrapping_mul(MULTIPLIERS[0]);
     let z = (z ^ (z >> 27)).wrapping_mul(MULTIPLIERS[1]);

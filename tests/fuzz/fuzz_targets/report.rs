@@ -7,6 +7,7 @@
 
 #![no_main]
 
+use hello_echo::load::Random;
 use hello_echo::load::program::read_text;
 use hello_echo::load::report::{Report, html, of_numbers};
 use libfuzzer_sys::{Corpus, fuzz_mutator, fuzz_target, fuzzer_mutate};
@@ -228,17 +229,5 @@ fn pick<'a>(value: &'a mut Value, random: &mut Random) -> &'a mut Value {
         Value::Array(list) => pick(&mut list[place], random),
         Value::Object(fields) => pick(fields.values_mut().nth(place).expect("counted"), random),
         value => value,
-    }
-}
-
-/// splitmix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) as usize % end
     }
 }

@@ -1,26 +1,8 @@
 use super::*;
+use crate::load::machine::random::Random;
 
 /// Seeds from here on were not seen while the method was chosen.
 const FRESH: u64 = 77_777;
-
-/// splitmix64.
-pub(in crate::load) struct Random(pub(in crate::load) u64);
-
-impl Random {
-    /// From 0 to below 1.
-    pub(in crate::load) fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    /// Box and Muller's.
-    pub(in crate::load) fn normal(&mut self) -> f64 {
-        let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
-        radius * (std::f64::consts::TAU * self.uniform()).cos()
-    }
-}
 
 #[derive(Clone, Copy, Debug)]
 enum Noise {

@@ -1,5 +1,6 @@
 use super::window::Window;
 use super::*;
+use crate::load::machine::random::Random;
 
 mod by_hand;
 mod queue;
@@ -7,7 +8,7 @@ mod server;
 mod steps;
 mod tally;
 
-use server::{Kind, Random, Server};
+use server::{Kind, Server};
 use tally::Tally;
 
 /// Seeds from here on were not seen while the search's constants were chosen.
@@ -96,7 +97,7 @@ fn ten_thousand_searches() {
         let mut server = Server::new(Kind::Never, seed);
         let (found, windows) = search(server.aim(), |trial| server.run(trial));
         assert_eq!(found, None, "{seed}: {windows:?}");
-        let most = 1 + Random::new(seed).below(500_000);
+        let most = 1 + Random(seed).below(500_000) as u64;
         let (found, _) = search(Aim { most, ..AIM }, |trial| ideal(u64::MAX, trial));
         let found = found.unwrap();
         assert_eq!(
@@ -315,7 +316,7 @@ fn the_assured_share_grows_with_the_samples() {
 #[test]
 fn nonsense_does_no_harm() {
     for seed in 0..2000 {
-        let mut random = Random::new(seed);
+        let mut random = Random(seed);
         let rates = [0, 1, 2, 3, 100, 1 << 20, u64::MAX - 1, u64::MAX];
         let seconds = [0, 1, 60, 86_400, u64::MAX];
         let aim = Aim {

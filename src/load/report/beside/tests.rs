@@ -1,5 +1,5 @@
 use super::*;
-use crate::load::machine::compare::tests::Random;
+use crate::load::machine::random::Random;
 use crate::load::machine::record::{Point, Record};
 
 /// Seeds from here on were not seen while the method was chosen.

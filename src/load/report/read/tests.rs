@@ -2,6 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::load::machine::exchange::{Phase, Wrong};
+use crate::load::machine::random::Random;
 use crate::load::machine::record::{Busy, Point};
 use crate::load::machine::schedule::Stage;
 use crate::load::report::html;
@@ -221,18 +222,6 @@ fn a_long_list_of_nothing_takes_no_memory() {
         assert_eq!(error.as_deref(), Some("by_target[0]: not an object"));
     });
     assert!(cost.bytes_max < 16 << 20, "{} bytes", cost.bytes_max);
-}
-
-/// splitmix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) as usize % end.max(1)
-    }
 }
 
 /// Replaces something in the value, at any depth.

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use super::super::{Aim, Trial, Window};
-use super::{AIM, Random};
+use super::AIM;
+use crate::load::machine::random::Random;
 
 pub(super) struct Queue {
     random: Random,
@@ -18,7 +19,7 @@ pub(super) struct Queue {
 
 impl Queue {
     pub(super) fn new(seed: u64) -> Self {
-        let mut random = Random::new(seed);
+        let mut random = Random(seed);
         let capacity = 300.0 * 30_f64.powf(random.uniform());
         let quantile: f64 = random.choose(&[0.9, 0.99]);
         let patience = 1.5 + 10.0 * random.uniform();

@@ -5,37 +5,7 @@ use std::time::Duration;
 
 use super::super::{Aim, Trial, Window};
 use super::AIM;
-
-/// splitmix64.
-pub(super) struct Random(u64);
-
-impl Random {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// From 0 to below 1.
-    pub(super) fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    pub(super) fn below(&mut self, n: u64) -> u64 {
-        (self.uniform() * n as f64) as u64
-    }
-
-    /// Box and Muller's.
-    pub(super) fn normal(&mut self) -> f64 {
-        let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
-        radius * (std::f64::consts::TAU * self.uniform()).cos()
-    }
-
-    pub(super) fn choose<T: Copy>(&mut self, from: &[T]) -> T {
-        from[(self.uniform() * from.len() as f64) as usize]
-    }
-}
+use crate::load::machine::random::Random;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Kind {
@@ -71,7 +41,7 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn new(kind: Kind, seed: u64) -> Self {
-        let mut random = Random::new(seed);
+        let mut random = Random(seed);
         let knee = 50.0 * 10_000_f64.powf(random.uniform());
         let quantile: f64 = random.choose(&[0.5, 0.9, 0.99, 0.999]);
         // The limit is some times the latency without load, and no more than 250 ms if possible.

@@ -7,7 +7,6 @@ use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -19,8 +18,8 @@ use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::util::{
-    BINARY, PATIENCE, Server, TempPath, assert_echoes, assert_greeted, assert_rest, connect, have,
-    have_strace, output, skip,
+    BINARY, PATIENCE, Server, TempDirectory, TempPath, assert_echoes, assert_greeted, assert_rest,
+    connect, have, have_strace, output, skip,
 };
 
 /// A command that runs `script`, some lines of shell, in a network of its own, where `two.test` is ::1
@@ -157,7 +156,7 @@ fn no_lock_can_be_held_by_others() {
     let name = SocketAddr::from_abstract_name(name).unwrap();
     let _name = UnixDatagram::bind_addr(&name).unwrap();
 
-    let server = directory.start("held.sock");
+    let server = start(&directory, "held.sock");
     assert_echoes(UnixStream::connect(&path).unwrap(), b"started");
     assert_eq!(directory.files(), ["held.sock"], "it leaves no lock");
     drop(server);
@@ -171,7 +170,7 @@ fn the_lock_of_a_killed_server_does_not_count() {
     let lock = directory.0.join(".left.sock.hello-echo-lock");
     std::fs::write(&lock, "").unwrap();
     drop(UnixListener::bind(directory.0.join("left.sock")).unwrap());
-    let mut server = directory.start("left.sock");
+    let mut server = start(&directory, "left.sock");
     assert_eq!(directory.files(), ["left.sock"]);
     server.signal("TERM");
     server.end_within(PATIENCE);
@@ -191,7 +190,7 @@ fn the_lock_of_another_user_does_not_count_for_ever() {
         skip("no user namespace may be made here");
         return;
     }
-    let listen = format!("unix:{}", directory.0.join("left.sock").display());
+    let listen = format!("unix:{}", directory.path("left.sock"));
     let mut command = Command::new("unshare");
     command.args(["--user", BINARY, "-l", &listen]);
     let _server = Server::spawn(1, &mut command);
@@ -208,7 +207,7 @@ fn one_of_many_replaces_a_stale_socket() {
         let _ = std::fs::remove_file(&path);
         drop(UnixListener::bind(&path).unwrap());
         let start = |_| {
-            let mut command = directory.command("stale.sock");
+            let mut command = command(&directory, "stale.sock");
             command.stdout(Stdio::piped()).stderr(Stdio::null());
             command.spawn().unwrap()
         };
@@ -240,7 +239,7 @@ fn passed_descriptors_are_refused() {
         return;
     }
     let directory = TempDirectory::new();
-    let path = format!("unix:{}", directory.0.join("rights.sock").display());
+    let path = format!("unix:{}", directory.path("rights.sock"));
     let name = format!("hello-echo-{}-rights", std::process::id());
     let server = Server::start_listening(2, &["-l", &path, "-l", &format!("unix:@{name}")]);
     let name = SocketAddr::from_abstract_name(&name).unwrap();
@@ -265,7 +264,7 @@ fn passed_descriptors_are_refused() {
 fn a_shutdown_refuses_newcomers_at_a_unix_socket() {
     for waiting in [0, 1, 3] {
         let (directory, log) = (TempDirectory::new(), TempPath::new("log"));
-        let mut command = directory.command("shut.sock");
+        let mut command = command(&directory, "shut.sock");
         command
             .args(["--max-connections", "1", "--backlog", "16"])
             .env("RUST_LOG", "info");
@@ -308,7 +307,7 @@ fn a_shutdown_in_a_storm_resets_nobody() {
     const ROUNDS: usize = 15;
     for _ in 0..ROUNDS {
         let directory = TempDirectory::new();
-        let mut command = directory.command("storm.sock");
+        let mut command = command(&directory, "storm.sock");
         let mut server = Server::spawn(1, command.args(["--max-connections", "8"]));
         let served = Arc::new(AtomicU32::new(0));
         let storm = [(); 16].map(|()| {
@@ -332,39 +331,13 @@ fn a_shutdown_in_a_storm_resets_nobody() {
     }
 }
 
-/// A directory of this test alone.
-struct TempDirectory(PathBuf);
-
-impl TempDirectory {
-    fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let (process, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(format!("hello-echo-{process}-listeners-{count}"));
-        std::fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-
-    /// The server, at this path in it.
-    fn command(&self, name: &str) -> Command {
-        let mut command = Command::new(BINARY);
-        command.args(["-l", &format!("unix:{}", self.0.join(name).display())]);
-        command
-    }
-
-    fn start(&self, name: &str) -> Server {
-        Server::spawn(1, &mut self.command(name))
-    }
-
-    fn files(&self) -> Vec<String> {
-        let files = std::fs::read_dir(&self.0).unwrap();
-        files
-            .map(|file| file.unwrap().file_name().into_string().unwrap())
-            .collect()
-    }
+/// The server, at this path in the directory.
+fn command(directory: &TempDirectory, name: &str) -> Command {
+    let mut command = Command::new(BINARY);
+    command.args(["-l", &format!("unix:{}", directory.path(name))]);
+    command
 }
 
-impl Drop for TempDirectory {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+fn start(directory: &TempDirectory, name: &str) -> Server {
+    Server::spawn(1, &mut command(directory, name))
 }

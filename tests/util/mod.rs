@@ -78,14 +78,19 @@ pub fn finish(load: &mut Load) {
     );
 }
 
+/// A path that no other test has.
+fn temp_path(name: &str) -> std::path::PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let (process, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    std::env::temp_dir().join(format!("hello-echo-{process}-{count}-{name}"))
+}
+
 /// A path for a Unix socket or a file of this test alone, free and removed at the end.
 pub struct TempPath(pub std::path::PathBuf);
 
 impl TempPath {
     pub fn new(name: &str) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let (process, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(format!("hello-echo-{process}-{count}-{name}"));
+        let path = temp_path(name);
         let _ = std::fs::remove_file(&path);
         Self(path)
     }
@@ -103,5 +108,35 @@ impl TempPath {
 impl Drop for TempPath {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// A directory of this test alone, empty and removed at the end with all that is in it.
+pub struct TempDirectory(pub std::path::PathBuf);
+
+impl TempDirectory {
+    pub fn new() -> Self {
+        let path = temp_path("directory");
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    /// The path of a file in it.
+    pub fn path(&self, name: &str) -> String {
+        self.0.join(name).to_str().unwrap().to_owned()
+    }
+
+    /// The names of the files in it.
+    pub fn files(&self) -> Vec<String> {
+        let files = std::fs::read_dir(&self.0).unwrap();
+        files
+            .map(|file| file.unwrap().file_name().into_string().unwrap())
+            .collect()
+    }
+}
+
+impl Drop for TempDirectory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }

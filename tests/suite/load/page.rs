@@ -1,15 +1,14 @@
 //! Where the page of --html goes, and when.
 
 use super::*;
-use crate::util::{TempPath, have, skip};
+use crate::util::{TempDirectory, TempPath, have, skip};
 
 /// What becomes of stdout is nothing to the page.
 #[test]
 fn the_page_is_written_where_the_report_cannot_be() {
     let (target, _received) = recorder();
-    let folder = TempPath::new("pages");
-    std::fs::create_dir(&folder.0).unwrap();
-    let page = format!("{}/page.html", folder.as_str());
+    let folder = TempDirectory::new();
+    let page = folder.path("page.html");
     let full = std::fs::OpenOptions::new()
         .write(true)
         .open("/dev/full")
@@ -22,18 +21,15 @@ fn the_page_is_written_where_the_report_cannot_be() {
     let line = "hello-load: cannot write the report: No space left on device (os error 28)\n";
     assert_eq!(stderr, line);
     assert!(std::fs::read_to_string(&page).unwrap().contains("</svg>"));
-    let files = std::fs::read_dir(&folder.0).unwrap().count();
-    assert_eq!(files, 1, "the page and nothing else");
-    std::fs::remove_dir_all(&folder.0).unwrap();
+    assert_eq!(folder.files(), ["page.html"]);
 }
 
 /// It waits for no reader of a pipe, follows links that lead nowhere yet, and takes long names.
 #[test]
 fn the_page_goes_where_its_name_leads() {
     let (target, _received) = recorder();
-    let folder = TempPath::new("odd-names");
-    std::fs::create_dir(&folder.0).unwrap();
-    let pipe = format!("{}/pipe", folder.as_str());
+    let folder = TempDirectory::new();
+    let pipe = folder.path("pipe");
     nix::unistd::mkfifo(&*pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let failed = output(&mut load("-n 1 --html", &[&pipe, &target]));
     let [stdout, stderr] = said(&failed);
@@ -41,9 +37,9 @@ fn the_page_goes_where_its_name_leads() {
     let line = format!("hello-load: cannot write {pipe}: nobody reads this pipe\n");
     assert_eq!(stderr, line);
 
-    let long = format!("{}/{}", folder.as_str(), "n".repeat(255));
-    let link = format!("{}/link", folder.as_str());
-    let led = format!("{}/led-to", folder.as_str());
+    let long = folder.path(&"n".repeat(255));
+    let link = folder.path("link");
+    let led = folder.path("led-to");
     std::os::unix::fs::symlink("led-to", &link).unwrap();
     for (name, file) in [(&long, &long), (&link, &led)] {
         let output = output(&mut load("-n 1 --html", &[name, &target]));
@@ -68,7 +64,6 @@ fn the_page_goes_where_its_name_leads() {
         page += &pieces.recv_timeout(PATIENCE).unwrap();
     }
     assert!(page.len() > 1 << 16, "{} bytes", page.len());
-    std::fs::remove_dir_all(&folder.0).unwrap();
 }
 
 /// Until the new page is whole, and for ever if it never is.
@@ -80,8 +75,7 @@ fn an_old_page_stays_until_there_is_a_new_one() {
         let _ = sender.send(());
         hang(stream)
     });
-    let folder = TempPath::new("old-pages");
-    std::fs::create_dir(&folder.0).unwrap();
+    let folder = TempDirectory::new();
     let page = TempPath(folder.0.join("page.html"));
     std::fs::write(&page.0, "old").unwrap();
     let mut command = load("-n 1 --html", &[page.as_str(), &silent]);
@@ -90,8 +84,7 @@ fn an_old_page_stays_until_there_is_a_new_one() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(std::fs::read_to_string(&page.0).unwrap(), "old");
-    let files = || std::fs::read_dir(&folder.0).unwrap().count();
-    assert_eq!(files(), 1, "the old page and nothing else");
+    assert_eq!(folder.files(), ["page.html"], "the old page");
     // A link stays a link, and a device a device.
     let link = TempPath::new("link.html");
     std::os::unix::fs::symlink(&page.0, &link.0).unwrap();
@@ -116,8 +109,7 @@ fn an_old_page_stays_until_there_is_a_new_one() {
     assert!(link.0.is_symlink());
     assert!(std::fs::read_to_string(&page.0).unwrap().contains("</svg>"));
     assert!(!std::path::Path::new("/dev/null").is_file());
-    assert_eq!(files(), 1, "the new page and nothing else");
-    std::fs::remove_dir_all(&folder.0).unwrap();
+    assert_eq!(folder.files(), ["page.html"], "the new page");
 }
 
 /// What can only be a folder is refused before the run. A file that cannot be replaced, because it is
@@ -125,17 +117,15 @@ fn an_old_page_stays_until_there_is_a_new_one() {
 #[test]
 fn a_page_that_cannot_take_its_name_is_not_lost() {
     let (target, received) = recorder();
-    let folder = TempPath::new("names");
-    std::fs::create_dir(&folder.0).unwrap();
-    let files = || std::fs::read_dir(&folder.0).unwrap().count();
+    let folder = TempDirectory::new();
     for name in ["folder/", "folder/.", "folder/..", "."] {
-        let name = format!("{}/{name}", folder.as_str());
+        let name = format!("{}/{name}", folder.0.display());
         let refused = output(&mut load("-n 1 --html", &[&name, &target]));
         let [stdout, stderr] = said(&refused);
         assert_eq!((refused.status.code(), &*stdout), (Some(1), ""), "{stderr}");
         assert!(stderr.starts_with(&format!("hello-load: cannot write {name}: ")));
     }
-    assert_eq!((received.try_iter().count(), files()), (0, 0));
+    assert_eq!((received.try_iter().count(), folder.files().len()), (0, 0));
 
     let [page, mounted] = ["page.html", "mounted.html"].map(|name| folder.0.join(name));
     std::fs::write(&page, "name").unwrap();
@@ -161,7 +151,6 @@ fn a_page_that_cannot_take_its_name_is_not_lost() {
                 .ends_with("</script>\n")
         );
         assert_eq!(std::fs::read_to_string(&page).unwrap(), "name");
-        assert_eq!(files(), 2);
+        assert_eq!(folder.files().len(), 2);
     }
-    std::fs::remove_dir_all(&folder.0).unwrap();
 }

@@ -77,14 +77,13 @@ fn exchanges_that_time_out_have_a_total_of_their_own() {
         &format!("{options} --fail-if timed_out>19 --fail-if total_timed_out.p90>400ms"),
         &[&half],
     )));
-    let header = stdout
-        .lines()
-        .find(|line| line.starts_with("times of the "));
-    let says = |words| header.is_some_and(|header| header.contains(words));
-    assert!(
-        says(" right exchanges; 2") && says(" of them timed out"),
-        "{stdout}"
-    );
+    let failed = (20..40).find(|failed| {
+        let (right, percent) = (40 - failed, f64::from(*failed) * 100.0 / 40.0);
+        stdout.contains(&format!(
+            "times of the {right} right exchanges; {failed} failed ({percent:.2} %), {failed} of them timed out\n"
+        ))
+    });
+    assert!(failed.is_some(), "{stdout}");
     let phases = "\na phase also has the times of exchanges that failed after it\n";
     assert!(stdout.contains(phases), "{stdout}");
     assert_eq!(stderr.lines().count(), 2, "{stderr}");

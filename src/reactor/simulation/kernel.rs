@@ -64,7 +64,7 @@ impl<M: Model> System for Kernel<M> {
             return Ok(None);
         }
         let queue = &mut world.queues[listener.1];
-        // Who was to have the queue may be gone when this is asked again: once, and not always.
+        // The process that was to have the queue may have ended when this is asked again. It ends once.
         let wait = Duration::from_millis(match queue.joinable_until {
             None => world.random.choose(&[0, 0, 25]),
             Some(_) if queue.has_heir => world.random.choose(&[0, 0, 10]),

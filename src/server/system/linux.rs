@@ -113,9 +113,10 @@ nix::setsockopt_impl!(PassRights, libc::SOL_SOCKET, SO_PASSRIGHTS, bool, SetBool
 /// closing the listener before its ACK has come would reset it.
 ///
 /// Where another process inherits the queue and the handshakes, nothing needs to be done; but that
-/// process may end, too, so this is called again before the listener is closed. Elsewhere newcomers' SYNs are dropped and nothing else is. A newcomer sends its SYN again a second later;
-/// then it is refused, or meets our successor, or another process on this port. Where no filter can be
-/// attached, listen(2) with 0 lets one more in, and drops ACKs, too.
+/// process may end, too, so this is called again before the listener is closed. Elsewhere newcomers'
+/// SYNs are dropped and nothing else is. A newcomer sends its SYN again a second later; then it is
+/// refused, or meets our successor, or another process on this port. Where no filter can be attached,
+/// listen(2) with 0 lets one more in, and drops ACKs, too.
 pub(crate) fn close_tcp_queue(
     socket: &Socket,
     guard: &Guard,

@@ -254,7 +254,7 @@ mod tests {
         }
     }
 
-    /// A part whose thread was cut late ends after the run.
+    /// A thread may be cut so late that its part ends after the run.
     #[test]
     fn parts_that_overlap_stay_in_order() {
         let mut whole = Course::default();

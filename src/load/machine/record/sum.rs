@@ -98,13 +98,10 @@ impl Record {
 /// The place among `others` of the target that has this place among `ours`. A run may have the same
 /// target several times: the second of a name is the second of it there.
 pub(super) fn same(ours: &[Tally], place: usize, others: &[Tally]) -> Option<usize> {
-    let name = &ours[place].target;
-    let of_name = |tallies: &[Tally]| -> Vec<usize> {
-        let places = (0..tallies.len()).filter(|i| tallies[*i].target == *name);
-        places.collect()
-    };
-    let number = of_name(&ours[..place]).len();
-    of_name(others).get(number).copied()
+    let has_name = |tally: &Tally| tally.target == ours[place].target;
+    let number = ours[..place].iter().filter(|tally| has_name(tally)).count();
+    let mut of_name = (0..others.len()).filter(|i| has_name(&others[*i]));
+    of_name.nth(number)
 }
 
 impl Tally {

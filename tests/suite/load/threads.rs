@@ -204,8 +204,40 @@ fn a_record_is_gathered_while_the_run_goes_on() {
         right = outcomes.right;
     }
     assert!(changes > 3, "{changes} changes");
+    assert!(right > 1000, "{right} is one thread's part");
     assert_eq!(load.record().outcomes.right, 3000);
     assert_eq!(load.record().threads.len(), 3);
+}
+
+/// Then a record is always up to date.
+#[test]
+fn with_one_thread_there_is_nothing_to_gather() {
+    let server = Server::start(PATIENT);
+    let mut load = Load::new(util::load_options(&server.addresses[0], 100, 1)).unwrap();
+    while load.turn(PATIENCE).unwrap() {
+        load.gather();
+        while load.record().outcomes.right < 50 && load.turn(PATIENCE).unwrap() {}
+        assert!(load.record().outcomes.right >= 50);
+    }
+}
+
+/// It is the mean of what the threads report, each 10 times a second.
+#[test]
+fn progress_is_that_of_all_threads() {
+    let server = Server::start(PATIENT);
+    let mut options = util::load_options(&server.addresses[0], 200, 10);
+    (options.plan.rate, options.threads) = (Some(100), 3);
+    let mut load = Load::new(options).unwrap();
+    let mut seen = vec![load.progress()];
+    while load.turn(PATIENCE).unwrap() {
+        seen.push(load.progress());
+    }
+    assert!(
+        seen.iter().all(|part| (0.0..=1.0).contains(part)),
+        "{seen:?}"
+    );
+    let most = seen.iter().copied().fold(0.0, f64::max);
+    assert!(seen[0] < 0.1 && most > 0.4, "{} to {most}", seen[0]);
 }
 
 /// With one thread there is no other, and nothing for one.

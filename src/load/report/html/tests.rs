@@ -1,7 +1,9 @@
+mod example;
+
 use std::time::Duration;
 
 use super::*;
-use crate::load::machine::exchange::{Fault, Phase};
+use crate::load::machine::exchange::{Fault, Phase, Wrong};
 use crate::load::machine::record::{Point, Record};
 use crate::load::machine::schedule::Stage;
 use crate::load::report::search::tests::searched;
@@ -193,4 +195,54 @@ fn the_verdict_is_that_of_the_run() {
         &Record::new(["127.0.0.1:8000".to_owned()]).unwrap(),
         "doubtful\">Nothing exchanged",
     );
+}
+
+#[test]
+fn a_search_is_drawn() {
+    let mut report = report(&record());
+    report.search = Some(searched("p99<5ms"));
+    let page_of = page(&report);
+    let chart = between(&page_of, "latency by rate", "</figure>");
+    for part in [
+        "<h1 class=\"good\">p99&lt;5ms holds at 2000 a second</h1>",
+        "<b class=\"\">2,000</b>a second found",
+        "<b class=\"\">4,000</b>a second failed",
+        "<b class=\"\">5</b>windows",
+        // Of 4080, which is a little more than the highest rate.
+        "<span class=\"mark left\" style=\"left:49.02%\">found</span>",
+        // Of the powers of ten from 1 to 10 ms.
+        "<span class=\"level\" style=\"top:30.10%\">5.00 ms allowed</span>",
+        "<path class=\"rim failed\" d=\"M490.2 300.9h0M980.4 45.6h0\"/>",
+        ">p50 <output>",
+        ">p99 <output>",
+    ] {
+        assert!(page_of.contains(part), "{part} in {chart}");
+    }
+    // Of a goal for the median there is one curve, and it is the goal's.
+    report.search = Some(searched("p50<5ms"));
+    let page_of = page(&report);
+    let chart = between(&page_of, "latency by rate", "</svg>");
+    assert_eq!(chart.matches("class=\"line total\"").count(), 1, "{chart}");
+    assert!(!chart.contains("line connect"), "{chart}");
+
+    let search = report.search.as_mut().unwrap();
+    search.found.as_mut().unwrap().is_confirmed = false;
+    assert!(page(&report).contains("<h1 class=\"doubtful\">"));
+    report.search.as_mut().unwrap().found = None;
+    assert!(page(&report).contains("<h1 class=\"bad\">"));
+}
+
+#[test]
+fn powers_of_ten_have_their_units() {
+    for (ns, text) in [
+        (1, "1 ns"),
+        (100, "100 ns"),
+        (1_000, "1 µs"),
+        (100_000, "100 µs"),
+        (1_000_000, "1 ms"),
+        (1_000_000_000, "1 s"),
+        (1_000_000_000_000, "1,000 s"),
+    ] {
+        assert_eq!(latencies::power_of_ten(ns), text);
+    }
 }

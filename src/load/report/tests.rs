@@ -1,3 +1,5 @@
+mod example;
+
 use super::*;
 use crate::load::machine::exchange::Phase;
 use crate::load::machine::record::{Busy, Shortage};

@@ -1,9 +1,7 @@
-mod example;
-
 use std::time::Duration;
 
 use super::*;
-use crate::load::machine::exchange::{Fault, Phase, Wrong};
+use crate::load::machine::exchange::{Fault, Phase};
 use crate::load::machine::record::{Point, Record};
 use crate::load::machine::schedule::Stage;
 use crate::load::report::search::tests::searched;

@@ -1,18 +1,16 @@
-//! A page with nearly all that a page can have, to look at in a browser: example.html, of invented times.
-//! Of the report as JSON, which is tested elsewhere, it has nothing: its numbers have 16 digits, and the last
-//! are not those of each processor.
-//! After a change of the page `UPDATE=1 cargo test --lib example` writes it: look at it.
+//! A run of which a report has nearly all that it can have, of invented times, and its reports: a page to look
+//! at in a browser, Markdown, and text. After a change of a report `UPDATE=1 cargo test --lib example` writes
+//! them anew: look at them. The page is without its JSON, which is tested elsewhere: numbers there have
+//! 16 digits, and the last ones are not those of each processor.
 
 use std::fs;
-use std::time::Duration;
+use std::path::Path;
 
 use super::*;
-use crate::load::machine::record::Busy;
+use crate::load::machine::exchange::{Fault, Wrong};
+use crate::load::machine::record::Point;
 
-const EXAMPLE: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/src/load/report/html/tests/example.html"
-);
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/load/report/tests");
 
 /// 2000 exchanges in 4 s with two targets, beside 300 connections that are opened before and finish after
 /// them. The second target takes half as long again as the first, and `slower` is for both, in percent.
@@ -39,12 +37,14 @@ fn run(slower: u64) -> Report {
         record.open(target);
         record.phase(Phase::Connect, false, part(20));
         record.phase(Phase::Greeting, false, part(30));
-        if i == 1000 {
-            let fault = Wrong {
-                fault: Fault::NoEcho,
-                what: "the server said <nothing> & closed".to_owned(),
-            };
-            record.wrong(i, target, Phase::Echo, &fault);
+        let fault = match i {
+            1000 => Some((Fault::NoEcho, "the server said <nothing> & closed")),
+            300 | 301 => Some((Fault::TimedOut(Phase::Greeting), "nothing for 5 s")),
+            _ => None,
+        };
+        if let Some((fault, what)) = fault {
+            let what = what.to_owned();
+            record.wrong(i, target, Phase::Echo, &Wrong { fault, what });
             point.wrong += 1;
         } else {
             record.phase(Phase::Echo, false, part(50));
@@ -67,6 +67,10 @@ fn run(slower: u64) -> Report {
     record.bytes = [2_299_000, 2_312_800];
     record.missed = 12;
     record.latest = Duration::from_millis(150);
+    record
+        .waited
+        .insert(Shortage::Port, Duration::from_millis(20));
+    record.stood_still = Duration::from_millis(70);
     let stages = [
         (Stage::Ramp, 0),
         (Stage::Churn, 1200),
@@ -92,16 +96,30 @@ fn run(slower: u64) -> Report {
 }
 
 #[test]
-fn example_is_up_to_date() {
+fn examples_are_up_to_date() {
     let mut report = run(0);
     report.baseline = Some(Box::new(run(30)));
-    let page = page(&report);
-    let page = page.replacen(between(&page, " id=\"report\">", "</script>"), "{}", 1);
-    if std::env::var_os("UPDATE").is_some() {
-        fs::write(EXAMPLE, &page).unwrap();
+    let page = html::page(&report);
+    let (start, rest) = page.split_once(" id=\"report\">").unwrap();
+    let (_, end) = rest.split_once("</script>").unwrap();
+    let page = format!("{start} id=\"report\">{{}}</script>{end}");
+    let mut outdated = vec![];
+    for (name, example) in [
+        ("example.html", page),
+        ("example.md", report.markdown()),
+        ("example.txt", report.to_string()),
+    ] {
+        let path = Path::new(FOLDER).join(name);
+        if std::env::var_os("UPDATE").is_some() {
+            fs::write(&path, &example).unwrap();
+        }
+        if fs::read_to_string(path).unwrap() != example {
+            outdated.push(name);
+        }
     }
+    let remedy = "`UPDATE=1 cargo test --lib example` makes it so";
     assert!(
-        fs::read_to_string(EXAMPLE).unwrap() == page,
-        "example.html is not up to date; `UPDATE=1 cargo test --lib example` makes it so"
+        outdated.is_empty(),
+        "{outdated:?} are not up to date; {remedy}"
     );
 }

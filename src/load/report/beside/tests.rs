@@ -235,4 +235,19 @@ fn percentiles_lie_between_the_steps() {
         assert!((found - expected).abs() < 2000.0, "{found}");
     }
     assert!(percentile(&Windows::empty().unwrap(), 0.5).is_nan());
+    // Of three times, each a step of 1 ns, the quantile q has the rank 1/3 + 10/3 q.
+    let mut window = Windows::empty().unwrap();
+    for value in [100, 110, 120] {
+        window.record(value).unwrap();
+    }
+    for (quantile, expected) in [
+        (0.1, 101.0),
+        (0.4, 110.0 + 2.0 / 3.0),
+        (0.5, 111.0),
+        (0.7, 120.0 + 2.0 / 3.0),
+        (0.9, 121.0),
+    ] {
+        let found = percentile(&window, quantile);
+        assert!((found - expected).abs() < 1e-9, "{quantile}: {found}");
+    }
 }

@@ -98,6 +98,8 @@ fn conditions_are_parsed_and_judged() {
     check("mean>51ms", false);
     check("echo.mean>2ms", false);
     check("p99.9 > 99ms", true);
+    check("p20.5>19ms", true);
+    check("p20.5>22ms", false);
     check("p999>99ms", true);
     check("total.p50>40ms", true);
     check("total_raw.p50<1h", true); // not an open loop, so nothing was measured
@@ -147,4 +149,20 @@ fn conditions_are_parsed_and_judged() {
     ] {
         assert!(wrong.parse::<Condition>().is_err(), "{wrong}");
     }
+}
+
+/// Of what was not found and of what was not measured a complaint says which.
+#[test]
+fn nothing_is_named() {
+    let report = report(&Record::new(["a".to_owned()]).unwrap(), Duration::ZERO);
+    for (condition, complaint) in [
+        ("found_rate<1", "found_rate<1: nothing was found"),
+        ("p99>1s", "p99>1s: nothing was measured"),
+    ] {
+        let condition: Condition = condition.parse().unwrap();
+        assert_eq!(condition.complaint(&report).unwrap(), complaint);
+    }
+    let shown = |goal: &str| goal.parse::<Goal>().unwrap().shown(Some(3e6));
+    assert_eq!(shown("p99<5ms"), "3.00 ms");
+    assert_eq!(shown("wrong<=0"), "3000000");
 }

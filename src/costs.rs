@@ -3,7 +3,7 @@
 //!
 //! The kernel causes nearly all of a connection's cost. So the server makes few calls, prefers
 //! those that make the kernel do less, and takes no memory for silent clients.
-//! `tests/suite/costs.rs` and `tests/reactor.rs` check the counts below. The timings come from
+//! `tests/suite/costs.rs` and `tests/reactor` check the counts below. The timings come from
 //! `cargo bench --bench lockstep` and `--bench peers` on Linux 6.18.
 //!
 //! # The calls

@@ -254,6 +254,25 @@ mod tests {
         assert_eq!(heard(&theirs), [format!("READY=1\nSTATUS={stats}")]);
     }
 
+    /// A manager that has not heard READY=1 would take STOPPING=1 alone for a failure to start.
+    #[test]
+    fn a_server_that_stops_at_once_was_ready() {
+        let (theirs, mut ours) = pair("at-once", None);
+        ours.life = None;
+        let stats = Stats::default();
+        ours.handle(at(10), &stats, true);
+        let news = format!("READY=1\nSTOPPING=1\nSTATUS={stats}");
+        assert_eq!(heard(&theirs), [news]);
+    }
+
+    #[test]
+    fn a_manager_that_has_gone_is_not_told_again() {
+        let (theirs, mut ours) = pair("gone", None);
+        drop(theirs);
+        ours.handle(at(10), &Stats::default(), true);
+        assert_eq!(ours.alarm(), None);
+    }
+
     /// A manager that does not read, or has gone, does not delay us.
     #[test]
     fn it_never_waits() {

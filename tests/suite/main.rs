@@ -3,7 +3,7 @@
 //! There is one binary, because each further one takes its time to link. So all tests share a
 //! process, and run in threads of it: a test may not change what belongs to the process, such as
 //! its signals or its environment. A test that does, or that needs thousands of descriptors, calls
-//! [`util::alone`] first. Tests that count a server's turns are in tests/reactor.rs.
+//! [`util::alone`] first. Tests that count a server's turns are in tests/reactor.
 
 #![cfg(feature = "cli")]
 #![allow(

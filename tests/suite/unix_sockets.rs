@@ -8,7 +8,9 @@ use hello_echo::hello::{Hello, Settings};
 use hello_echo::{Address, Config};
 
 use crate::cli::assert_cannot_run;
-use crate::util::{BINARY, PATIENCE, Server, TempPath, assert_echoes, connect_unix, have_strace};
+use crate::util::{
+    BINARY, PATIENCE, Server, TempDirectory, TempPath, assert_echoes, connect_unix, have_strace,
+};
 
 /// What a killed server leaves behind is replaced; what is alive, or is no socket, is not.
 #[test]
@@ -58,6 +60,27 @@ fn a_starting_server_keeps_its_unix_socket() {
     assert_cannot_run(&["-l", &address], &in_use);
     let _server = starting.join().unwrap();
     assert_echoes(connect_unix(&path), b"started");
+}
+
+/// The lock has a name that anybody may have taken who can make files there. It follows no link, waits for
+/// no pipe, and removes nothing that it can open.
+#[test]
+fn what_has_the_name_of_the_lock_is_left_alone() {
+    let folder = TempDirectory::new();
+    let address = format!("unix:{}", folder.path("a.sock"));
+    let lock = folder.path(".a.sock.hello-echo-lock");
+    let elsewhere = folder.path("elsewhere");
+    std::os::unix::fs::symlink(&elsewhere, &lock).unwrap();
+    let why =
+        format!("cannot listen on {address}: Too many levels of symbolic links (os error 40)");
+    assert_cannot_run(&["-l", &address], &why);
+    assert_eq!(folder.files(), [".a.sock.hello-echo-lock"], "the link");
+
+    std::fs::remove_file(&lock).unwrap();
+    nix::unistd::mkfifo(&*lock, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let why = format!("cannot listen on {address}: No such device or address (os error 6)");
+    assert_cannot_run(&["-l", &address], &why);
+    assert_eq!(folder.files(), [".a.sock.hello-echo-lock"], "the pipe");
 }
 
 /// A server that ends in order takes its socket with it, but not somebody else's at its path.

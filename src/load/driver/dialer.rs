@@ -223,35 +223,100 @@ mod tests {
 
     use super::*;
 
+    fn at(ms: u64) -> Moment {
+        Moment::START.after(Duration::from_millis(ms))
+    }
+
+    /// A closed loop of one that never ends, and these ports of this machine.
+    fn options<const N: usize>(ports: [u16; N]) -> Options {
+        let host = "127.0.0.1".to_owned();
+        Options {
+            targets: ports
+                .map(|port| Address::Tcp {
+                    host: host.clone(),
+                    port,
+                })
+                .into(),
+            sources: vec![],
+            plan: Plan {
+                hold: 0,
+                ramp: None,
+                exchanges: None,
+                duration: None,
+                concurrency: 1,
+                rate: None,
+                grace: None,
+            },
+            threads: 1,
+            payloads: Payloads::new(1, 1, 1),
+            max_read: 1,
+            greeting: vec![],
+            timeout: Duration::ZERO,
+            metrics: None,
+            compare: false,
+        }
+    }
+
+    #[test]
+    fn targets_have_their_turns() {
+        let mut dialer = Dialer::new(&options([1, 2, 3])).unwrap();
+        let next = |dialer: &mut Dialer| dialer.choose(at(0)).unwrap().unwrap();
+        let turns = [(); 7].map(|()| next(&mut dialer));
+        assert_eq!(turns, [0, 1, 2, 0, 1, 2, 0]);
+        dialer.take_back(0);
+        assert_eq!(next(&mut dialer), 0, "it could not begin");
+    }
+
+    /// A connect that lacks something is tried again until the timeout is over.
+    #[test]
+    fn a_shortage_may_last_as_long_as_the_timeout() {
+        let timeout = Duration::from_secs(1);
+        let options = Options {
+            timeout,
+            ..options([1])
+        };
+        let mut dialer = Dialer::new(&options).unwrap();
+        let mut waited = Waited::default();
+        for start in [0, 5000] {
+            for (ms, waits) in [(0, true), (999, true), (1000, false)] {
+                let later = dialer.wait_for(Shortage::Port, at(start + ms));
+                assert_eq!(later.is_some(), waits, "after {ms} ms");
+            }
+            dialer.stop_waiting(at(start + 1000), &mut waited);
+        }
+        assert_eq!(waited[&Shortage::Port], timeout * 2);
+    }
+
+    /// EADDRNOTAVAIL is a port that is lacking, unless the source is no address of this machine.
+    #[test]
+    fn errors_of_connect_say_what_is_lacking() {
+        let address = SockAddr::from(SocketAddr::from(([127, 0, 0, 1], 1)));
+        let source = |ip: [u8; 4]| Some(SocketAddr::from((ip, 0)));
+        let lacks = |kind: io::ErrorKind, source| shortage(&kind.into(), &address, source);
+        let none_left = io::ErrorKind::AddrNotAvailable;
+        for (kind, source, lacking) in [
+            (io::ErrorKind::WouldBlock, None, Some(Shortage::Queue)),
+            (io::ErrorKind::AddrInUse, None, Some(Shortage::Port)),
+            (none_left, None, Some(Shortage::Port)),
+            (none_left, source([127, 0, 0, 9]), Some(Shortage::Port)),
+            (none_left, source([192, 0, 2, 1]), None),
+            (io::ErrorKind::ConnectionRefused, None, None),
+        ] {
+            assert_eq!(lacks(kind, source), lacking, "{kind} from {source:?}");
+        }
+    }
+
     /// A run that has only a count gives up after a minute, be it a closed loop or an open one.
     #[test]
     fn targets_that_refuse_end_a_run_without_a_duration() {
-        let at = |ms| Moment::START.after(Duration::from_millis(ms));
         let day = Some(Duration::from_secs(86_400));
-        let check = |rate, exchanges, duration, gives_up| {
-            let target = |port| Address::Tcp {
-                host: "127.0.0.1".to_owned(),
-                port,
-            };
-            let options = Options {
-                targets: vec![target(1), target(2)],
-                sources: vec![],
-                plan: Plan {
-                    hold: 0,
-                    ramp: None,
-                    exchanges,
-                    duration,
-                    concurrency: 1,
-                    rate,
-                    grace: None,
-                },
-                threads: 1,
-                payloads: Payloads::new(1, 1, 1),
-                max_read: 1,
-                greeting: vec![],
-                timeout: Duration::ZERO,
-                metrics: None,
-                compare: false,
+        let check = |rate, exchanges, duration, gives_up: bool| {
+            let mut options = options([1, 2]);
+            options.plan = Plan {
+                exchanges,
+                duration,
+                rate,
+                ..options.plan
             };
             let mut dialer = Dialer::new(&options).unwrap();
             let refuses = |dialer: &mut Dialer, place: usize, ms| {
@@ -260,8 +325,9 @@ mod tests {
             refuses(&mut dialer, 0, 0);
             refuses(&mut dialer, 1, 100);
             assert!(dialer.choose(at(60_099)).is_ok(), "one may still come back");
-            let chosen = dialer.choose(at(60_100));
-            assert_eq!(chosen.is_err(), gives_up, "{rate:?}, {duration:?}");
+            let why = dialer.choose(at(60_100)).map_err(|e| e.to_string()).err();
+            let expected = gives_up.then_some("refused for 60s: 127.0.0.1:1, 127.0.0.1:2");
+            assert_eq!(why.as_deref(), expected, "{rate:?}, {duration:?}");
         };
         for rate in [None, Some(10)] {
             check(rate, Some(1000), None, true);

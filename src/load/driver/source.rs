@@ -224,6 +224,13 @@ mod tests {
         ] {
             assert!(wrong.parse::<Source>().is_err(), "{wrong}");
         }
+        let error = |text: &str| text.parse::<Source>().unwrap_err().to_string();
+        assert_eq!(error("127.0.0.1%lo"), "an IPv4 address has no %INTERFACE");
+        assert_eq!(error("fe80::1%no-such"), "there is no such interface");
+        let link: Source = "fe80::1%7".parse().unwrap();
+        let links = Sources::new(vec![link]).unwrap();
+        let address = links.address(Domain::IPV6, 0).unwrap();
+        assert_eq!(address.to_string(), "[fe80::1%7]:0");
         let everything: Source = "::/0".parse().unwrap();
         assert_eq!(everything.count(), u128::MAX - 2);
     }
@@ -259,6 +266,7 @@ mod tests {
         assert_eq!(overlap(&["127.0.0.9", "127.0.0.0/8"]), twice("127.0.0.9"));
         assert_eq!(overlap(&["127.0.0.0/8", "127.0.0.9"]), twice("127.0.0.9"));
         assert_eq!(overlap(&["::/0", "0.0.0.0/0"]), None);
+        assert_eq!(overlap(&["127.0.0.1", "127.0.0.2"]), None);
         assert_eq!(overlap(&["127.0.0.0/30", "127.0.0.4/30"]), None);
     }
 

@@ -299,3 +299,23 @@ fn a_handle_works_from_any_thread() {
     assert_eq!(handle.stats().ended(Echo::FINISHED), 1);
     handle.shut_down(); // once more, when it has ended
 }
+
+/// The metrics have an address of their own, with the real port.
+#[test]
+fn metrics_say_where_they_are() {
+    let (server, _) = server::<Echo>(());
+    assert_eq!(server.metrics_addr(), None);
+    let mut config = config();
+    config.metrics = Some("127.0.0.1:0".parse().unwrap());
+    let mut server = Server::<Echo>::bind(&config, ()).unwrap();
+    let metrics = tcp(&server.metrics_addr().unwrap());
+    assert_ne!(metrics, tcp(&server.local_addrs()[0]));
+    let mut scraper = connect(metrics);
+    scraper.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+    scraper.set_nonblocking(true).unwrap();
+    let mut answer = [0; 15];
+    while scraper.read(&mut answer).is_err() {
+        server.turn(Some(PATIENCE)).unwrap();
+    }
+    assert_eq!(&answer, b"HTTP/1.1 200 OK");
+}

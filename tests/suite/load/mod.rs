@@ -23,6 +23,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, mpsc};
 
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 
 use crate::util::{self, PATIENCE, Server, last_line, output, output_within, reset, signal, terms};
 
@@ -148,6 +149,16 @@ fn assert_wrong(options: &str, target: &str, wrong: &str, phase: &str, what: &st
 /// A server with thousands of clients at once on a busy machine: by default it would cut those whose
 /// FIN takes more than two seconds.
 const PATIENT: &[&str] = &["--linger", "20s"];
+
+/// A port where nobody listens. The socket is bound to it, so nobody else has it.
+fn dead_port() -> (Socket, String) {
+    let bound = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    bound
+        .bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
+        .unwrap();
+    let address = bound.local_addr().unwrap().as_socket().unwrap();
+    (bound, address.to_string())
+}
 
 /// What a [`PATIENT`] server says of its clients once it is told to end.
 fn assert_echoed(server: Server, exchanges: u64) {

@@ -71,9 +71,7 @@ fn complaints_that_nobody_reads_stop_nothing() {
 /// A refusal comes at once, so asking again at once would be an attack.
 #[test]
 fn a_dead_port_is_asked_gently() {
-    // Nobody listens there any more when this line is over.
-    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|own| own.local_addr());
-    let dead = free.unwrap().to_string();
+    let (_bound, dead) = dead_port();
     let (report, code) = run("-d 1s", &[&dead]);
     let refused = number(&report["wrong"], "refused");
     // 64 before the first refusal is known, and then 1, 2, 4 ... 100 ms apart.

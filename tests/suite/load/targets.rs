@@ -102,7 +102,8 @@ fn a_seed_makes_the_payloads() {
 fn the_seed_is_told() {
     let server = Server::start(&[]);
     let target = &server.addresses[0];
-    let seed = number(&run("-n 1", &[target]).0, "seed");
+    let [seed, other] = [(); 2].map(|()| number(&run("-n 1", &[target]).0, "seed"));
+    assert_ne!(seed, other, "of two runs");
     let again = output(&mut load(&format!("-n 1 --seed {seed}"), &[target]));
     let [stdout, _] = said(&again);
     assert!(stdout.contains(&format!("; seed {seed}\n")), "{stdout}");
@@ -146,7 +147,10 @@ fn a_name_is_looked_for_at_all_its_addresses() {
     let mut unshare = Command::new("unshare");
     unshare.args(["--user", "--map-root-user", "--mount", "sh", "-ec"]);
     let (hosts, name) = (TempPath::new("hosts"), "two-addresses.test");
-    std::fs::write(&hosts.0, format!("127.0.0.1 {name}\n127.0.0.2 {name}\n")).unwrap();
+    // No other test listens at these, whatever the port.
+    let addresses = ["127.77.0.1", "127.77.0.2"];
+    let lines = addresses.map(|address| format!("{address} {name}\n"));
+    std::fs::write(&hosts.0, lines.concat()).unwrap();
     unshare.arg("mount --bind \"$0\" /etc/hosts && exec \"$@\"");
     unshare.arg(&hosts.0);
     let with_hosts = |program: &str, arguments: &[&str]| {
@@ -162,7 +166,7 @@ fn a_name_is_looked_for_at_all_its_addresses() {
         skip("no mount namespace may be made here");
         return;
     }
-    for host in ["127.0.0.1", "127.0.0.2"] {
+    for host in addresses {
         let server = Server::start_listening(1, &["--listen", &format!("{host}:0")]);
         let target = format!("{name}:{}", server.address().port());
         let check = with_hosts(LOAD, &["--check", &target]);

@@ -1,7 +1,6 @@
 //! Servers that are wrong on purpose: each is named for what it did, and for where it did it.
 
 use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
@@ -169,14 +168,9 @@ fn servers_that_hang() {
     assert_wrong(options, &open, "timed_out_eof", "eof", what);
 }
 
-/// A port that is bound, so nobody else has it, and where nobody listens.
 #[test]
 fn targets_without_a_listener() {
-    let bound = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    bound
-        .bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
-        .unwrap();
-    let address = bound.local_addr().unwrap().as_socket().unwrap().to_string();
+    let (_bound, address) = dead_port();
     assert_wrong("-c 4", &address, "refused", "connect", "Connection refused");
     let path = TempPath::new("nobody.sock");
     let target = format!("unix:{}", path.as_str());

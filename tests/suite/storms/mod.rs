@@ -1,6 +1,6 @@
 //! Crowds of bad clients, and a bad network: what they do to the server, and to a polite client
 //! beside them. Counts decide; times are only printed. What a crowd may cost an exchange beside it,
-//! in turns and bytes, is in `tests/reactor.rs`.
+//! in turns and bytes, is in `tests/reactor`.
 
 mod crowds;
 mod network;

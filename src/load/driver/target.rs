@@ -117,3 +117,54 @@ impl Target {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+
+    /// A name with so many addresses.
+    fn target(addresses: u16) -> Target {
+        let address = |port| SockAddr::from(SocketAddr::from(([127, 0, 0, 1], port)));
+        Target {
+            name: "name".to_owned(),
+            addresses: (0..addresses).map(address).collect(),
+            current: 0,
+            rounds: 0,
+            has_answered: false,
+            turn: 0,
+            pause: Pause::default(),
+        }
+    }
+
+    #[test]
+    fn a_failure_leads_to_the_next_address_and_not_beyond_the_last() {
+        let mut target = target(3);
+        assert!(target.fall_back(0));
+        assert!(target.fall_back(0), "another connection goes on, too");
+        assert_eq!(target.current(), 1);
+        assert!(target.fall_back(1));
+        assert!(!target.fall_back(2));
+        assert_eq!(target.current(), 2);
+    }
+
+    #[test]
+    fn silence_leads_around_until_one_answers() {
+        assert_eq!(target(1).unsure(), None, "there is no other");
+        let mut target = target(2);
+        for round in 0..3 {
+            assert_eq!(target.unsure(), Some(round));
+            target.leave(0);
+            target.leave(0); // another connection
+            assert_eq!((target.current(), target.unsure()), (1, Some(round)));
+            target.leave(1);
+            assert_eq!(target.current(), 0);
+        }
+        target.handle_connected();
+        assert_eq!(target.unsure(), None);
+        target.leave(0);
+        assert!(!target.fall_back(0));
+        assert_eq!(target.current(), 0, "it answers");
+    }
+}

@@ -138,6 +138,8 @@ fn conditions_are_parsed_and_judged() {
         "rate<+1",
         "rate<==5",
         "rate<1e3",
+        "rate<.5",
+        "rate<5.",
         "rate<-0",
         "p-0<1s",
         "p+5<1s",

@@ -9,7 +9,7 @@ use super::progress::{self, Progress};
 use super::stderr::Stderr;
 use super::{Caught, Run, TICK};
 use crate::load::cli::Invocation;
-use crate::load::report::condition::Goal;
+use crate::load::report::condition::{Goal, Judgement};
 use crate::load::report::{Searched, Tried};
 use crate::load::search::{Aim, Search, Step, Trial, Window};
 use crate::load::{Busy, Load, Options, Payloads, Plan, Record};
@@ -151,22 +151,7 @@ impl<'a> Finder<'a> {
 
     /// Gives the search the result of a window.
     fn judge(&mut self, trial: &Trial, record: Record, took: Duration) {
-        let judgement = self.goal.judge(&record);
-        let right = record.outcomes.right as f64;
-        let mut window = Window {
-            rate: trial.rate,
-            achieved: right / trial.duration.as_secs_f64().max(1e-9),
-            holds: judgement.holds,
-            is_wrong: record.outcomes.wrongs() > 0,
-            is_missed: record.missed > 0,
-            samples: judgement.samples,
-            took,
-        };
-        // Exchanges that begin late, or answers that wait for the load client, are its own fault.
-        let is_late = !judgement.holds && self.goal.holds_from_begin(&record);
-        if window.failure().is_some() && (is_late || share(&record) >= BUSY) && !window.is_wrong {
-            window.is_missed = true;
-        }
+        let (window, judgement) = window(self.goal, trial, &record, took);
         self.tried.push(Tried::new(window, judgement, &record));
         if window.failure().is_none() {
             let record = record.compacted();
@@ -232,8 +217,99 @@ impl<'a> Finder<'a> {
     }
 }
 
+/// What came of a window, which took so long with its pause and its grace.
+fn window(goal: &Goal, trial: &Trial, record: &Record, took: Duration) -> (Window, Judgement) {
+    let judgement = goal.judge(record);
+    let right = record.outcomes.right as f64;
+    let mut window = Window {
+        rate: trial.rate,
+        achieved: right / trial.duration.as_secs_f64().max(1e-9),
+        holds: judgement.holds,
+        is_wrong: record.outcomes.wrongs() > 0,
+        is_missed: record.missed > 0,
+        samples: judgement.samples,
+        took,
+    };
+    // Exchanges that begin late, or answers that wait for the load client, are its own fault.
+    let is_late = !judgement.holds && goal.holds_from_begin(record);
+    if window.failure().is_some() && (is_late || share(record) >= BUSY) && !window.is_wrong {
+        window.is_missed = true;
+    }
+    (window, judgement)
+}
+
 /// The share of its cores that the load client has used.
 fn share(record: &Record) -> f64 {
     let used: f64 = record.threads.iter().map(Busy::core).sum();
     used / record.threads.len().max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::machine::exchange::Fault;
+
+    /// 100 right exchanges at a rate of 100 that took 1 ms, each of which began so many milliseconds late,
+    /// and a load client that used so many hundredths of two cores.
+    fn record(late: u64, used: [u64; 2]) -> Record {
+        let mut record = Record::new(["a".to_owned()]).unwrap();
+        for _ in 0..100 {
+            let took = Duration::from_millis(1);
+            record.right(0, 1, 1);
+            record.whole(0, took, took + Duration::from_millis(late));
+        }
+        let thread = |hundredths| Busy {
+            of: Duration::from_secs(1),
+            cpu: Duration::from_millis(10 * hundredths),
+            awake: Duration::from_secs(1),
+        };
+        record.threads = used.map(thread).into();
+        record
+    }
+
+    fn judged(goal: &str, seconds: u64, record: &Record) -> Window {
+        let trial = Trial {
+            pause: Duration::ZERO,
+            rate: 100,
+            duration: Duration::from_secs(seconds),
+            grace: Duration::ZERO,
+        };
+        let took = Duration::from_secs(3);
+        window(&goal.parse().unwrap(), &trial, record, took).0
+    }
+
+    #[test]
+    fn a_window_has_its_figures() {
+        let window = judged("p99<5ms", 2, &record(0, [50, 50]));
+        assert_eq!((window.rate, window.achieved), (100, 50.0));
+        assert_eq!((window.samples, window.took), (100, Duration::from_secs(3)));
+        assert!(window.holds && !window.is_wrong && !window.is_missed);
+        let mut missed = record(0, [50, 50]);
+        missed.missed = 1;
+        assert!(judged("p99<5ms", 1, &missed).is_missed);
+    }
+
+    /// A window that fails says nothing of the servers if the load client was busy or late.
+    #[test]
+    fn a_window_that_fails_may_be_the_load_clients_fault() {
+        for (goal, late, used, is_missed) in [
+            ("p99<5ms", 0, [99, 99], false), // holds
+            ("p99<5ms", 10, [10, 10], true), // late
+            ("p99<0.5ms", 0, [10, 10], false),
+            ("p99<0.5ms", 0, [90, 90], true), // busy
+            ("p99<0.5ms", 0, [80, 99], false),
+            ("p99<0.5ms", 0, [85, 99], true),
+            ("echo.p99<5ms", 10, [10, 10], false), // nothing of it was measured
+        ] {
+            let window = judged(goal, 1, &record(late, used));
+            let fails = window.failure().is_some();
+            assert_eq!(window.is_missed, is_missed, "{goal}, {late} ms, {used:?}");
+            assert_eq!(fails, goal != "p99<5ms" || late > 0);
+        }
+        // What is wrong is so whoever was late.
+        let mut wrong = record(10, [99, 99]);
+        wrong.outcomes.wrong.insert(Fault::NoEcho, 1);
+        let window = judged("p99<5ms", 1, &wrong);
+        assert!(window.is_wrong && !window.is_missed);
+    }
 }

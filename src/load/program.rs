@@ -117,15 +117,15 @@ fn run(invocation: &Invocation, stderr: &mut Stderr) -> io::Result<u8> {
     report.error = run.ended.as_ref().err().map(ToString::to_string);
     report.search = run.search;
     report.failures = failures(invocation, &report);
-    if report.record.outcomes.opened > 0 || run.ended.is_ok() {
-        publish(invocation, &report, &run.lines, page, stderr)?;
-    }
+    let has_figures = report.record.outcomes.opened > 0 || run.ended.is_ok();
+    let is_published = !has_figures || publish(invocation, &report, &run.lines, page, stderr);
     match run.ended {
         Err(e) if report.record.outcomes.wrongs() == 0 => return Err(e),
         Err(e) => stderr.complain(&e.to_string()),
         Ok(()) => {}
     }
-    Ok(verdict(run.signal, invocation, &report, stderr))
+    let code = verdict(run.signal, invocation, &report, stderr);
+    Ok(if is_published { code } else { COULD_NOT_RUN })
 }
 
 /// One run, as the options say. `report` is its report before it begins.
@@ -193,13 +193,13 @@ fn merge(invocation: &Invocation, stderr: &mut Stderr) -> io::Result<u8> {
     report.line.clone_from(&invocation.line);
     report.baseline = baseline(invocation, &report.setup, report.rate, report.targets.len())?;
     report.failures = failures(invocation, &report);
-    publish(invocation, &report, &[], page, stderr)?;
-    let code = verdict(None, invocation, &report, stderr);
-    let Some(cut_short) = report.cut_short() else {
-        return Ok(code);
-    };
-    stderr.complain(&cut_short);
-    Ok(WRONG)
+    let is_published = publish(invocation, &report, &[], page, stderr);
+    let mut code = verdict(None, invocation, &report, stderr);
+    if let Some(cut_short) = report.cut_short() {
+        stderr.complain(&cut_short);
+        code = WRONG;
+    }
+    Ok(if is_published { code } else { COULD_NOT_RUN })
 }
 
 /// Runs the load to its end, and shows how far it is.
@@ -222,25 +222,27 @@ fn follow(load: &mut Load, invocation: &Invocation, stderr: &mut Stderr) -> io::
     ended
 }
 
-/// Writes the page, and to stdout the `lines` that it still has to get and the report. An error of
-/// one does not prevent the other.
+/// Writes the page, and to stdout the `lines` that it still has to get and the report. Returns whether
+/// all of it was written; stderr says why not. An error of one does not prevent the other.
 fn publish(
     invocation: &Invocation,
     report: &Report,
     lines: &[u8],
     page: Option<Page>,
     stderr: &mut Stderr,
-) -> io::Result<()> {
+) -> bool {
     let written = page.map_or(Ok(()), |page| page.write(&html::page(report)));
     let said = match say(invocation, report, lines, stderr) {
         // A reader that has seen enough, as head(1) does.
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         said => said.map_err(|e| io::Error::new(e.kind(), format!("cannot write the report: {e}"))),
     };
-    if let (Err(e), Err(_)) = (&written, &said) {
-        stderr.complain(&e.to_string());
-    }
-    said.and(written)
+    let errors: Vec<io::Error> = [written, said]
+        .into_iter()
+        .filter_map(Result::err)
+        .collect();
+    errors.iter().for_each(|e| stderr.complain(&e.to_string()));
+    errors.is_empty()
 }
 
 fn say(

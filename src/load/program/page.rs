@@ -1,10 +1,10 @@
 //! The file of `--html`. An old page stays until the new one is whole.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -24,7 +24,7 @@ enum Place {
     Overwritten(File),
     /// A new file, which takes this name when it is whole. A link is followed, so that it stays a link.
     /// The old file is there for a name that cannot be taken: another user's in a folder like /tmp, or
-    /// one that something is mounted on.
+    /// one that something is mounted on; and for a folder that takes no new file any more.
     Renamed { name: PathBuf, old: Option<File> },
 }
 
@@ -76,24 +76,46 @@ impl Place {
     }
 }
 
-/// Writes the page in place of what is in the file.
+/// Writes the page over what is in the file. The file gets its new length last, so a page that is not
+/// longer than the old one fits on a full disk, too.
+///
+/// # Errors
+/// It cannot be written, or the file was removed and so nobody would find the page.
 fn overwrite(mut file: File, page: &str) -> io::Result<()> {
-    file.set_len(0)?;
-    file.write_all(page.as_bytes())
+    if file.metadata()?.nlink() == 0 {
+        return Err(io::Error::from_raw_os_error(libc::ENOENT));
+    }
+    file.write_all(page.as_bytes())?;
+    file.set_len(page.len() as u64)
 }
 
-/// Writes the page into a new file, and gives it the name. The old file is only written if the name
-/// cannot be taken.
+/// Replaces the old file by a new one. If that cannot be done, as the folder takes no new file by now
+/// or the name cannot be taken, the old file is overwritten.
 fn replace(name: &Path, old: Option<File>, page: &str) -> io::Result<()> {
+    match (rename_new(name, old.as_ref(), page), old) {
+        (Err(e), Some(old)) if !both_would_be_lost(&old, page, &e) => overwrite(old, page),
+        (replaced, _) => replaced,
+    }
+}
+
+/// Writes the page into a new file, and gives it the name.
+fn rename_new(name: &Path, old: Option<&File>, page: &str) -> io::Result<()> {
     let mut new = Temporary::create(name)?;
     new.file.write_all(page.as_bytes())?;
-    if let Some(old) = old.as_ref().and_then(|old| old.metadata().ok()) {
+    if let Some(old) = old.and_then(|old| old.metadata().ok()) {
         let _ = new.file.set_permissions(old.permissions());
     }
-    match (fs::rename(&new.name, name), old) {
-        (Err(_), Some(old)) => overwrite(old, page),
-        (renamed, _) => renamed,
-    }
+    fs::rename(&new.name, name)
+}
+
+/// On a full disk a page that is longer than the old one may not fit in its place.
+fn both_would_be_lost(old: &File, page: &str, why: &io::Error) -> bool {
+    let is_full = matches!(
+        why.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    );
+    let is_longer = |old: Metadata| page.len() as u64 > old.len();
+    is_full && old.metadata().map_or(true, is_longer)
 }
 
 /// A new file beside another. It is removed with this value, unless it has another name by then.

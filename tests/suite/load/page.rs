@@ -1,5 +1,7 @@
 //! Where the page of --html goes, and when.
 
+use std::os::unix::fs::PermissionsExt;
+
 use super::*;
 use crate::util::{TempDirectory, TempPath, have, skip};
 
@@ -153,4 +155,109 @@ fn a_page_that_cannot_take_its_name_is_not_lost() {
         assert_eq!(std::fs::read_to_string(&page).unwrap(), "name");
         assert_eq!(folder.files().len(), 2);
     }
+}
+
+/// A folder may change while the run lasts. An old page can still be overwritten. If there is none, the
+/// page is lost, but nothing else.
+#[test]
+fn a_folder_that_takes_no_new_page_any_more_costs_the_page_at_most() {
+    // Root may write anywhere; in a user namespace it is a user like any other.
+    let mut probe = Command::new("unshare");
+    if !have("unshare") || !output(probe.args(["--user", "true"])).status.success() {
+        skip("no user namespace may be made here");
+        return;
+    }
+    for (old, is_removed, code) in [
+        (Some("old ".repeat(100_000)), false, 0),
+        (Some("old".to_owned()), false, 0),
+        (None, false, 1),
+        (Some("old".to_owned()), true, 1),
+    ] {
+        let folder = TempDirectory::new();
+        let page = folder.path("page.html");
+        if let Some(old) = &old {
+            std::fs::write(&page, old).unwrap();
+        }
+        let path = folder.0.clone();
+        let target = serve(move |stream| {
+            if is_removed {
+                std::fs::remove_dir_all(&path)?;
+            } else {
+                set_mode(&path, 0o555);
+            }
+            greet(stream)?;
+            let payload = receive(stream, LENGTH)?;
+            stream.write_all(&payload)
+        });
+        let mut command = Command::new("unshare");
+        let options = ["-n", "1", "--fail-if", "p50>1h", "--html", &page, &target];
+        let written = output(command.args(["--user", LOAD]).args(options));
+        let [stdout, stderr] = said(&written);
+        assert_eq!(written.status.code(), Some(code), "{stderr}");
+        assert!(stdout.starts_with("1 exchanges in "), "{stdout}");
+        if code == 0 {
+            assert_eq!(stderr, "");
+            let page = std::fs::read_to_string(&page).unwrap();
+            assert!(page.starts_with("<!doctype html>"), "{page}");
+            assert!(page.ends_with("</script>\n"), "{page}");
+        } else {
+            let line = format!("hello-load: cannot write {page}: ");
+            assert!(stderr.starts_with(&line), "{stderr}");
+            assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        }
+        if !is_removed {
+            assert_eq!(folder.files().len(), usize::from(old.is_some()));
+            set_mode(&folder.0, 0o755);
+        }
+    }
+}
+
+fn set_mode(path: &std::path::Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// What the run has found is said, too.
+#[test]
+fn a_page_that_is_lost_hides_no_failure() {
+    let target = answering(|_| vec![]);
+    let (page, condition) = ("/dev/full", "p50>1ns");
+    let mut command = load("-n 1 --fail-if", &[condition, "--html", page, &target]);
+    let failed = output(&mut command);
+    let [stdout, stderr] = said(&failed);
+    assert_eq!(failed.status.code(), Some(1), "{stderr}");
+    assert!(stdout.contains("0 right, 1 wrong\n"), "{stdout}");
+    let lines = "hello-load: cannot write /dev/full: No space left on device (os error 28)\n\
+                 hello-load: p50>1ns: nothing was measured\n";
+    assert_eq!(stderr, lines);
+}
+
+/// A page that is not longer than the old one takes its room. A longer one might not fit, so the old
+/// one stays.
+#[test]
+fn a_page_that_fits_goes_onto_a_full_disk() {
+    let (target, _received) = recorder();
+    let folder = TempDirectory::new();
+    let script = "mount -t tmpfs -o size=400k none \"$1\"; cd \"$1\"\n\
+                  head -c \"$2\" /dev/zero | tr '\\0' o >page.html\n\
+                  cat /dev/zero >rest 2>/dev/null || true\n\
+                  \"$3\" -n 1 --html page.html \"$4\" >/dev/null && code=0 || code=$?\n\
+                  cat page.html; exit $code";
+    let run = |script: &str, old: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-ec", script]);
+        command.args(["sh", &folder.path(""), old, LOAD, &target]);
+        output(&mut command)
+    };
+    if !have("unshare") || !run("mount -t tmpfs none \"$1\"", "").status.success() {
+        skip("no mount namespace may be made here");
+        return;
+    }
+    let [fits, longer] = ["200000", "3"].map(|old| run(script, old));
+    let [page, stderr] = said(&fits);
+    assert_eq!(fits.status.code(), Some(0), "{stderr}");
+    assert!(page.starts_with("<!doctype html>") && page.ends_with("</script>\n"));
+    let [page, stderr] = said(&longer);
+    assert_eq!((longer.status.code(), &*page), (Some(1), "ooo"));
+    let line = "hello-load: cannot write page.html: No space left on device (os error 28)\n";
+    assert_eq!(stderr, line);
 }

@@ -18,7 +18,6 @@ use console::Term;
 pub use files::read_text;
 
 use super::cli::{self, Invocation};
-use super::report::condition::Count;
 use super::report::{Report, Searched, Setup, html};
 use super::{Load, Record};
 use crate::program::escape::{escape, escape_json};
@@ -104,7 +103,7 @@ fn run(invocation: &Invocation, stderr: &mut Stderr) -> io::Result<u8> {
         is_cut_short: false,
         error: None,
         setup,
-        failures: vec![],
+        fail_if: invocation.fail_if.clone(),
         baseline,
         search: None,
     };
@@ -116,15 +115,12 @@ fn run(invocation: &Invocation, stderr: &mut Stderr) -> io::Result<u8> {
     report.is_cut_short = run.is_cut_short;
     report.error = run.ended.as_ref().err().map(ToString::to_string);
     report.search = run.search;
-    report.failures = failures(invocation, &report);
     let has_figures = report.record.outcomes.opened > 0 || run.ended.is_ok();
     let is_published = !has_figures || publish(invocation, &report, &run.lines, page, stderr);
-    match run.ended {
-        Err(e) if report.record.outcomes.wrongs() == 0 => return Err(e),
-        Err(e) => stderr.complain(&e.to_string()),
-        Ok(()) => {}
+    if report.record.outcomes.wrongs() == 0 {
+        run.ended?; // otherwise it is one of the failures
     }
-    let code = verdict(run.signal, invocation, &report, stderr);
+    let code = exit_code(run.signal, &report, stderr);
     Ok(if is_published { code } else { COULD_NOT_RUN })
 }
 
@@ -192,13 +188,9 @@ fn merge(invocation: &Invocation, stderr: &mut Stderr) -> io::Result<u8> {
     let mut report = files::read(invocation.merge.iter().map(PathBuf::as_path))?;
     report.line.clone_from(&invocation.line);
     report.baseline = baseline(invocation, &report.setup, report.rate, report.targets.len())?;
-    report.failures = failures(invocation, &report);
+    report.fail_if.clone_from(&invocation.fail_if);
     let is_published = publish(invocation, &report, &[], page, stderr);
-    let mut code = verdict(None, invocation, &report, stderr);
-    if let Some(cut_short) = report.cut_short() {
-        stderr.complain(&cut_short);
-        code = WRONG;
-    }
+    let code = exit_code(None, &report, stderr);
     Ok(if is_published { code } else { COULD_NOT_RUN })
 }
 
@@ -271,45 +263,13 @@ fn say(
     stdout.flush()
 }
 
-/// What --fail-if says of the report.
-fn failures(invocation: &Invocation, report: &Report) -> Vec<String> {
-    let conditions = invocation.fail_if.iter();
-    conditions.filter_map(|c| c.complaint(report)).collect()
-}
-
-/// The exit code of a run that could run. stderr says why it is not 0, unless the report does. A
-/// search goes beyond what the servers can do, so what was wrong or missed then is no failure.
-fn verdict(
-    signal: Option<i32>,
-    invocation: &Invocation,
-    report: &Report,
-    stderr: &mut Stderr,
-) -> u8 {
-    let record = &report.record;
-    let mut complaints = report.failures.clone();
-    let is_tolerated = invocation.fail_if.iter().any(|c| c.is_about(Count::Missed));
-    if record.missed > 0 && !is_tolerated && report.search.is_none() {
-        complaints.push(format!("{} exchanges were missed", record.missed));
-    }
-    if let Some(signal) = signal {
-        complaints.push("cut short by a signal".to_owned());
-        complaints.iter().for_each(|why| stderr.complain(why));
-        return u8::try_from(128 + signal).unwrap_or(WRONG);
-    }
-    let is_wrong = match &report.search {
-        Some(search) => {
-            complaints.extend(search.complaint());
-            false
-        }
-        None => record.outcomes.wrongs() > 0,
-    };
-    if record.outcomes.right == 0 && record.outcomes.wrongs() == 0 {
-        complaints.push("nothing was exchanged".to_owned());
-    }
-    complaints.iter().for_each(|why| stderr.complain(why));
-    if is_wrong || !complaints.is_empty() {
-        WRONG
-    } else {
-        RIGHT
+/// The exit code of a run that could run. stderr says why it is not 0, unless the report does.
+fn exit_code(signal: Option<i32>, report: &Report, stderr: &mut Stderr) -> u8 {
+    let failures = report.failures();
+    failures.iter().for_each(|why| stderr.complain(why));
+    match signal {
+        Some(signal) => u8::try_from(128 + signal).unwrap_or(WRONG),
+        None if report.is_good() => RIGHT,
+        None => WRONG,
     }
 }

@@ -17,10 +17,12 @@ mod search;
 mod setup;
 mod targets;
 mod text;
+mod verdict;
 
 use std::ops::Range;
 use std::time::{Duration, SystemTime};
 
+use condition::Condition;
 #[cfg(fuzzing)]
 pub use hdr::of_numbers;
 pub(crate) use interval::Line;
@@ -59,8 +61,8 @@ pub struct Report {
     pub error: Option<String>,
     /// What else it was asked for.
     pub setup: Setup,
-    /// The conditions under which the run has failed and that hold, each in one line.
-    pub failures: Vec<String>,
+    /// The conditions under which the run fails.
+    pub fail_if: Vec<Condition>,
     /// An earlier run, which it is compared with.
     pub baseline: Option<Box<Report>>,
     /// What a search for the highest rate has found. The record has the counts of all its windows, and

@@ -66,26 +66,17 @@ fn head(page: &mut String, report: &Report) {
 fn verdict(page: &mut String, report: &Report) {
     let record = &report.record;
     let (right, wrong) = (record.outcomes.right, record.outcomes.wrongs());
-    let (class, verdict) =
-        search::verdict(report).unwrap_or_else(|| match (right, wrong, record.missed) {
-            (_, 1.., _) => {
-                let all = Count(right + wrong);
-                ("bad", format!("{} of {all} wrong", Count(wrong)))
-            }
-            (0, ..) => ("doubtful", "Nothing exchanged".to_owned()),
-            (_, _, 0) => ("good", format!("All {} right", Count(right))),
-            (_, _, missed) => {
-                let missed = Count(u64::try_from(missed).unwrap_or(u64::MAX));
-                (
-                    "doubtful",
-                    format!("{} right, {missed} missed", Count(right)),
-                )
-            }
-        });
-    let class = match report.failures[..] {
-        [] => class,
-        _ => "bad",
+    let verdict = match (&report.search, right, wrong, record.missed) {
+        (Some(search), ..) => escaped(&search.headline()),
+        (_, _, 1.., _) => format!("{} of {} wrong", Count(wrong), Count(right + wrong)),
+        (_, 0, ..) => "Nothing exchanged".to_owned(),
+        (.., 0) => format!("All {} right", Count(right)),
+        (.., missed) => {
+            let missed = Count(u64::try_from(missed).unwrap_or(u64::MAX));
+            format!("{} right, {missed} missed", Count(right))
+        }
     };
+    let class = if report.is_good() { "good" } else { "bad" };
     let began = humantime::format_rfc3339_seconds(report.began).to_string();
     let _ = write!(
         page,
@@ -99,7 +90,8 @@ fn verdict(page: &mut String, report: &Report) {
         report.seed
     );
     let search = report.search.iter().flat_map(Searched::remarks);
-    let failures = report.failures.iter().map(|why| format!("failed: {why}"));
+    let failures = report.conditions_met().into_iter();
+    let failures = failures.map(|why| format!("failed: {why}"));
     let cut_short = report.cut_short().into_iter();
     for remark in failures
         .chain(cut_short)

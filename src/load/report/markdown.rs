@@ -31,23 +31,20 @@ impl Report {
         let record = &self.record;
         let (right, wrong) = (record.outcomes.right, record.outcomes.wrongs());
         let seconds = self.elapsed.as_secs_f64();
+        let sign = if self.is_good() { "✅" } else { "❌" };
         if let Some(search) = &self.search {
-            let sign = sign(search.found.is_some() && self.failures.is_empty());
             writeln!(text, "### {sign} {}\n", plain(&search.headline()))?;
         } else {
-            let is_right = right > 0 && wrong == 0 && record.missed == 0;
-            let is_good = is_right && self.failures.is_empty();
             writeln!(
                 text,
-                "### {} {} right, {} wrong, {} a second\n",
-                sign(is_good),
+                "### {sign} {} right, {} wrong, {} a second\n",
                 Count(right),
                 Count(wrong),
                 Number(self.throughput(), 0)
             )?;
         }
-        for failure in &self.failures {
-            writeln!(text, "**Failed: {}**\n", plain(failure))?;
+        for failure in self.conditions_met() {
+            writeln!(text, "**Failed: {}**\n", plain(&failure))?;
         }
         writeln!(text, "{}\n", code(&self.line))?;
         let [sent, received] = record.bytes.map(|bytes| Bytes(bytes as f64));
@@ -149,10 +146,6 @@ impl Report {
     }
 }
 
-fn sign(is_good: bool) -> &'static str {
-    if is_good { "✅" } else { "❌" }
-}
-
 fn compared_list(text: &mut String, compared: &[Compared], with: &str) -> fmt::Result {
     for compared in compared {
         writeln!(text, "- {}", plain(&compared.sentence(with)))?;
@@ -239,7 +232,7 @@ mod tests {
         let headings = search.headings().join(" | ");
         report.search = Some(search);
         let text = report.markdown();
-        assert!(text.starts_with("### ✅ "), "{text}");
+        assert!(text.starts_with("### ❌ p99\\<5ms holds at "), "{text}");
         check(&text, &[&format!("\n| {headings} |\n|---|--:|")]);
     }
 }

@@ -139,7 +139,7 @@ impl Report {
             is_cut_short: fields.is("cut_short")?,
             error: fields.perhaps("error", |fields, name| fields.text(name).map(str::to_owned))?,
             setup: Setup::read(&fields.object("options")?)?,
-            failures: vec![],
+            fail_if: vec![],
             baseline: None,
             search: None,
         })

@@ -18,7 +18,7 @@ impl Report {
             is_cut_short: false,
             error: None,
             setup: Setup::default(),
-            failures: vec![],
+            fail_if: vec![],
             baseline: None,
             search: None,
         }

@@ -128,6 +128,35 @@ fn a_condition_that_is_so_is_in_the_report() {
     assert!(page.text().contains("<h1 class=\"good\">All 20 right</h1>"));
 }
 
+/// Missed exchanges fail a run, unless a condition tolerates them. An interrupted run has failed.
+#[test]
+fn the_sign_is_that_of_the_exit_code() {
+    let server = Server::start(&[]);
+    let target = &*server.addresses[0];
+    let page = TempPath::new("sign.html");
+    let options = format!("--markdown --html {} -r", page.as_str());
+    let check = |output: &Output, sign: &str, code: i32| {
+        let [markdown, stderr] = said(output);
+        assert_eq!(output.status.code(), Some(code), "{stderr}");
+        assert!(markdown.starts_with(&format!("### {sign} ")), "{markdown}");
+        let class = if code == 0 { "good" } else { "bad" };
+        let page = page.text();
+        assert!(page.contains(&format!("<h1 class=\"{class}\">")), "{page}");
+    };
+    for (more, sign, code) in [
+        ("--fail-if missed>1M", "✅", 0),
+        ("--fail-if missed>0", "❌", 3),
+        ("", "❌", 3),
+    ] {
+        let mut command = load(&format!("{options} 10M -d 100ms {more}"), &[target]);
+        check(&output(&mut command), sign, code);
+    }
+    let (target, received) = recorder();
+    let child = spawn(&mut load(&format!("{options} 100 -d 1h"), &[&target]));
+    received.recv_timeout(PATIENCE).unwrap();
+    check(&interrupt(child), "❌", 130);
+}
+
 /// Names, and what servers sent, are shown as they are, and mean nothing to the renderer.
 #[test]
 fn what_others_chose_is_only_text() {

@@ -7,18 +7,7 @@ use crate::load::report::chart::{Across, Axis, Chart};
 use crate::load::report::quantity::{Count, Time};
 use crate::load::report::{Report, Searched, Tried};
 
-/// The verdict of a search: its class and its text.
-pub(super) fn verdict(report: &Report) -> Option<(&'static str, String)> {
-    let search = report.search.as_ref()?;
-    let class = match &search.found {
-        Some(found) if found.is_confirmed => "good",
-        Some(_) => "doubtful",
-        None => "bad",
-    };
-    Some((class, escaped(&search.headline())))
-}
-
-/// Its four tiles. The last is the one that the page has of other runs.
+/// The four tiles of a search. The last is the one that the page has of other runs.
 pub(super) fn tiles(page: &mut String, found: &Found, report: &Report, last: (&str, String)) {
     let windows = report.search.as_ref().map_or(0, |s| s.tried.len() as u64);
     let fails = found

@@ -186,12 +186,12 @@ fn the_verdict_is_that_of_the_run() {
     let mut record = record();
     check(&record, "good\">All 500 right");
     record.missed = 1234;
-    check(&record, "doubtful\">500 right, 1,234 missed");
+    check(&record, "bad\">500 right, 1,234 missed");
     record.outcomes.wrong.insert(Fault::NoEcho, 1000);
     check(&record, "bad\">1,000 of 1,500 wrong");
     check(
         &Record::new(["127.0.0.1:8000".to_owned()]).unwrap(),
-        "doubtful\">Nothing exchanged",
+        "bad\">Nothing exchanged",
     );
 }
 
@@ -225,7 +225,7 @@ fn a_search_is_drawn() {
 
     let search = report.search.as_mut().unwrap();
     search.found.as_mut().unwrap().is_confirmed = false;
-    assert!(page(&report).contains("<h1 class=\"doubtful\">"));
+    assert!(page(&report).contains("<h1 class=\"good\">"));
     report.search.as_mut().unwrap().found = None;
     assert!(page(&report).contains("<h1 class=\"bad\">"));
 }

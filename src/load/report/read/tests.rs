@@ -71,7 +71,7 @@ pub(in crate::load::report) fn eventful() -> Report {
             duration: Some(Duration::from_millis(2_500)),
             ..Setup::default()
         },
-        failures: vec![],
+        fail_if: vec![],
         baseline: None,
         search: None,
     }

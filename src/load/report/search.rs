@@ -106,14 +106,19 @@ impl Searched {
     pub(super) fn headline(&self) -> String {
         let goal = &self.goal;
         match &self.found {
-            Some(found) => format!("{goal} holds at {} a second", found.rate),
+            Some(found) if found.is_confirmed => {
+                format!("{goal} holds at {} a second", found.rate)
+            }
+            Some(found) => format!("{goal} held at {} a second, not confirmed", found.rate),
             None => format!("no rate kept {goal}"),
         }
     }
 
-    /// What is wrong with the answer, for stderr.
-    pub(crate) fn complaint(&self) -> Option<String> {
-        self.found.is_none().then(|| self.headline())
+    /// Why the search has failed, if it has. A rate that is not confirmed is no result: a longer search
+    /// may find a lower one.
+    pub(super) fn complaint(&self) -> Option<String> {
+        let is_result = self.found.is_some_and(|found| found.is_confirmed);
+        (!is_result).then(|| self.headline())
     }
 
     /// Why the answer is not a higher rate, and how sure it is: a line for each point.

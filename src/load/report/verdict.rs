@@ -102,6 +102,13 @@ mod tests {
             report.search = Some(searched("p99<5ms"));
         };
         check(search, &[], true);
+        let unsure = |report: &mut Report| {
+            search(report);
+            let found = report.search.as_mut().unwrap().found.as_mut();
+            found.unwrap().is_confirmed = false;
+        };
+        let failure = "p99<5ms held at 2000 a second, not confirmed";
+        check(unsure, &[failure], false);
         let vain = |report: &mut Report| {
             search(report);
             report.search.as_mut().unwrap().found = None;

@@ -117,8 +117,8 @@ fn no_rate_is_found_that_the_server_cannot_serve() {
         quantile: 0.9,
     };
     reported.assert_follows();
-    let found = report["found_rate"].as_u64();
-    assert_eq!(code, Some(if found.is_some() { 0 } else { 3 }), "{report}");
+    let is_confirmed = report["search"]["confirmed"] == true;
+    assert_eq!(code, Some(if is_confirmed { 0 } else { 3 }), "{report}");
     for window in reported.windows().iter().filter(|w| w["holds"] == true) {
         let (rate, samples) = (number(window, "rate") as f64, number(window, "samples"));
         let seconds = samples as f64 / rate;
@@ -222,6 +222,29 @@ fn one_second() -> String {
         std::thread::sleep(Duration::from_secs(1)); // what the answer takes
         stream.write_all(&payload)
     })
+}
+
+/// The time is over before the rate was measured again. A script must not take it for the answer.
+#[test]
+fn a_rate_that_is_not_confirmed_is_no_result() {
+    let (target, received) = recorder();
+    let child = spawn(&mut load("-d 1s --find-rate p50<10s --json", &[&target]));
+    // The first window has 5 exchanges, as it lasts for a twentieth of the time.
+    (0..8).for_each(|_| drop(received.recv_timeout(PATIENCE).unwrap()));
+    let pid = child.id().to_string();
+    assert!(signal(&pid, "STOP"));
+    std::thread::sleep(Duration::from_secs(1)); // all the time that the search has
+    assert!(signal(&pid, "CONT"));
+    let output = util::in_time("the end", || child.wait_with_output().unwrap());
+    let [_, stderr] = said(&output);
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    let report = report(&output);
+    assert_ne!(report["search"]["confirmed"], true, "{report}");
+    let line = match report["found_rate"].as_u64() {
+        Some(rate) => format!("p50<10s held at {rate} a second, not confirmed"),
+        None => "no rate kept p50<10s".to_owned(),
+    };
+    assert_eq!(stderr, format!("hello-load: {line}\n"));
 }
 
 #[test]

@@ -225,7 +225,7 @@ fn a_search_is_drawn() {
 
     let search = report.search.as_mut().unwrap();
     search.found.as_mut().unwrap().is_confirmed = false;
-    assert!(page(&report).contains("<h1 class=\"good\">"));
+    assert!(page(&report).contains("<h1 class=\"bad\">"));
     report.search.as_mut().unwrap().found = None;
     assert!(page(&report).contains("<h1 class=\"bad\">"));
 }

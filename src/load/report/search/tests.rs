@@ -117,6 +117,8 @@ fn only_what_is_known_is_said() {
     assert!(search.json()["assured"].is_null());
     search.found.as_mut().unwrap().is_confirmed = false;
     assert!(search.remarks()[1].starts_with("not confirmed: it held in 2 of 3 "));
+    let complaint = search.complaint().unwrap();
+    assert_eq!(complaint, "mean<5ms held at 2000 a second, not confirmed");
     let search = searched("wrong<=0");
     assert_eq!(search.remarks().len(), 2);
     let window = &search.json()["windows"][0];

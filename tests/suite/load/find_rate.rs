@@ -190,8 +190,10 @@ fn wrong_answers_bound_the_rate() {
     let (report, code) = run("-d 1s --find-rate p50<1h", &[&wrong]);
     assert_eq!(code, Some(3), "{report}");
     let windows = report["search"]["windows"].as_array().unwrap();
-    let bounds: Vec<&Value> = windows.iter().map(|w| &w["bound"]).collect();
-    assert!(bounds.iter().all(|bound| *bound == "wrong"), "{bounds:?}");
+    // On a busy machine a window may be over before the first answer is there.
+    for window in windows.iter().filter(|w| number(w, "wrong") > 0) {
+        assert_eq!(window["bound"], "wrong", "{window}");
+    }
     let counted: u64 = windows.iter().map(|w| number(w, "wrong")).sum();
     assert_eq!((counted, counted > 0), (wrongs(&report), true), "{report}");
     assert_eq!(report["described"].as_array().unwrap().len(), 3);

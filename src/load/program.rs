@@ -135,8 +135,7 @@ fn measure(invocation: &Invocation, report: &Report, stderr: &mut Stderr) -> io:
     }
     load.catch_signals()?;
     let intervals = invocation.interval;
-    let mut intervals =
-        intervals.map(|every| Intervals::new(every, invocation.json, report, load.record()));
+    let mut intervals = intervals.map(|every| Intervals::new(every, invocation.json, report));
     let ended = match &mut intervals {
         Some(intervals) => intervals.follow(&mut load),
         None => follow(&mut load, invocation, stderr),

@@ -75,7 +75,8 @@ impl Clients {
         });
         let tallies = tallies.collect();
         let names = dialer.targets.iter().flat_map(Target::names);
-        let mut record = Record::new(names).map_err(io::Error::other)?;
+        let record = Record::new(names).map_err(io::Error::other)?;
+        let mut record = record.reserved();
         if options.compare {
             record.compare_targets();
         }

@@ -19,37 +19,36 @@ pub(super) struct Cut {
 }
 
 impl Load {
-    /// Moves everything that was measured since the last cut, or since the start, to `taken`, and goes on
-    /// with an empty record. `taken` is overwritten.
+    /// Takes everything that was measured since the last cut, or since the start, and goes on with an
+    /// empty record.
     ///
-    /// A connection counts where it ends: `taken` has as many opened as are right, wrong or given up in
-    /// it. So the records of a whole run add up to it, to the connection. The threads are cut one after
-    /// the other, some milliseconds apart. Returns the moment of the first of these cuts, from the
-    /// start of the run: the times of the next record count from it.
-    pub fn cut(&mut self, taken: &mut Record) -> Duration {
+    /// A connection counts where it ends: what is taken has as many opened as are right, wrong or given
+    /// up in it. So the records of a whole run add up to it, to the connection. The threads are cut one
+    /// after the other, some milliseconds apart. Also returns the moment of the first of these cuts,
+    /// from the start of the run: the times of the next record count from it.
+    pub fn cut(&mut self) -> (Record, Duration) {
         self.gathered = None;
         if let Some(ended) = self.ended {
-            self.worker.clients.record.cut(taken); // it has all threads' records
-            return ended;
+            return (self.worker.clients.record.cut(), ended); // it has all threads' records
         }
-        self.worker.cut(taken);
-        self.team.cut(taken);
-        self.worker.cut.at
+        let mut taken = self.worker.cut();
+        self.team.cut(&mut taken);
+        (taken, self.worker.cut.at)
     }
 }
 
 impl Worker {
-    /// As [`Load::cut`]. The memory of `taken` is used again, so that a run that lasts for days takes no
-    /// more of it.
-    pub(super) fn cut(&mut self, taken: &mut Record) {
+    /// As [`Load::cut`].
+    pub(super) fn cut(&mut self) -> Record {
         let clock = &self.clients.clock;
         let (at, stood_still) = (clock.elapsed(), clock.stood_still());
         let point = self.clients.point(at.saturating_sub(self.cut.at));
         self.clients.record.course.end(point);
-        self.clients.record.cut(taken);
+        let taken = self.clients.record.cut();
         (self.cut.at, self.cut.stood_still) = (at, stood_still);
         for (shortage, waited) in &taken.waited {
             *self.cut.waited.entry(*shortage).or_default() += *waited;
         }
+        taken
     }
 }

@@ -324,11 +324,7 @@ fn obey(worker: &mut Worker, orders: &Receiver<Order>, news: &Farewell) {
             Ok(Order::Stop(at)) => worker.schedule.stop(at),
             Ok(Order::CutShort(at)) => worker.schedule.cut_short(at),
             Ok(Order::Report) => news.tell(News::Report(Box::new(worker.record().clone()))),
-            Ok(Order::Cut) => {
-                let mut taken = Box::new(worker.record().clone());
-                worker.cut(&mut taken);
-                news.tell(News::Report(taken));
-            }
+            Ok(Order::Cut) => news.tell(News::Report(Box::new(worker.cut()))),
             Err(TryRecvError::Empty) => return,
             // The run was dropped before its end.
             Err(TryRecvError::Disconnected) => return worker.schedule.cut_short(worker.now()),

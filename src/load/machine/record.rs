@@ -134,6 +134,8 @@ impl fmt::Display for Shortage {
 }
 
 impl Record {
+    /// A record that reserves no memory for its times.
+    ///
     /// # Errors
     /// The histogram refuses three digits of precision; the text says why.
     pub(crate) fn new(targets: impl IntoIterator<Item = String>) -> Result<Self, String> {
@@ -271,7 +273,7 @@ impl Tally {
         Ok(Self {
             target,
             outcomes: Outcomes::default(),
-            total: Histogram::new(DIGITS).map_err(|e| e.to_string())?,
+            total: histogram()?,
             windows: None,
         })
     }
@@ -280,15 +282,10 @@ impl Tally {
 /// The digits to which histograms are exact.
 const DIGITS: u8 = 3;
 
-/// The times for which memory is reserved at the start, so that a run never lacks it: an hour.
-const LONGEST: u64 = 3_600_000_000_000;
-
 /// # Errors
-/// None: these bounds are good. The text would say why.
+/// None: there is this precision. The text would say why.
 fn histogram() -> Result<Histogram<u64>, String> {
-    let mut histogram = Histogram::new_with_max(LONGEST, DIGITS).map_err(|e| e.to_string())?;
-    histogram.auto(true); // beyond it, it grows
-    Ok(histogram)
+    Histogram::new(DIGITS).map_err(|e| e.to_string())
 }
 
 fn record(histogram: &mut Histogram<u64>, took: Duration) {

@@ -31,13 +31,12 @@ pub(super) struct Intervals {
 
 impl Intervals {
     /// `report` is that of the whole run, which has measured nothing yet.
-    pub(super) fn new(every: Duration, json: bool, report: &Report, empty: &Record) -> Self {
+    pub(super) fn new(every: Duration, json: bool, report: &Report) -> Self {
         Self {
             every,
             json,
-            whole: empty.clone(),
+            whole: report.record.clone(),
             report: Report {
-                record: empty.clone(),
                 baseline: None, // it is for the whole run
                 ..report.clone()
             },
@@ -81,7 +80,8 @@ impl Intervals {
 
     /// The line about the interval that ends now.
     fn cut(&mut self, load: &mut Load) -> String {
-        let elapsed = load.cut(&mut self.report.record);
+        let (record, elapsed) = load.cut();
+        self.report.record = record;
         self.report.elapsed = elapsed - self.began;
         self.whole.follow(&self.report.record, self.began);
         self.began = elapsed;

@@ -152,7 +152,7 @@ fn began(fields: &Fields<'_>) -> Result<SystemTime, String> {
 }
 
 fn record(fields: &Fields<'_>) -> Result<Record, String> {
-    let mut record = Record::new([])?.compacted();
+    let mut record = Record::new([])?;
     for (i, json) in fields.list("by_target")?.iter().enumerate() {
         let tally = read_tally(&Fields::of(json, &format!("by_target[{i}]"))?)?;
         record.by_target.push(tally);

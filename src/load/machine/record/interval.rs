@@ -1,25 +1,49 @@
 //! A record is cut where an interval ends, and records of one interval after the other make one.
 
+use std::mem::take;
 use std::time::Duration;
 
-use super::{Course, Outcomes, Record, Tally, Windows};
+use hdrhistogram::Histogram;
+
+use super::sequence::compacted;
+use super::{Record, Tally};
 use crate::load::machine::schedule::Stage;
 
 impl Record {
-    /// Moves what was measured to `taken`, and goes on with an empty record. What is open stays open:
-    /// a connection counts where it ends, so `taken` has as many opened as ended in it. The other
-    /// counts and times are those of the interval. `taken` is overwritten; its memory is used again.
-    pub(crate) fn cut(&mut self, taken: &mut Self) {
-        taken.clear(self);
-        std::mem::swap(self, taken);
+    /// Moves what was measured to another record, and goes on with an empty one. What is open stays open:
+    /// a connection counts where it ends, so the other has as many opened as ended in it. The other
+    /// counts and times are those of the interval. It takes as little memory as it needs; what was
+    /// [reserved](Self::reserved) stays here.
+    pub(crate) fn cut(&mut self) -> Self {
+        let mut taken = Self {
+            outcomes: take(&mut self.outcomes),
+            churned: take(&mut self.churned),
+            described: take(&mut self.described),
+            missed: take(&mut self.missed),
+            bytes: take(&mut self.bytes),
+            echoed: take(&mut self.echoed),
+            echoed_in_part: take(&mut self.echoed_in_part),
+            most_open: take(&mut self.most_open),
+            held: take(&mut self.held),
+            latest: take(&mut self.latest),
+            waited: take(&mut self.waited),
+            stood_still: take(&mut self.stood_still),
+            threads: take(&mut self.threads),
+            stages: take(&mut self.stages),
+            phases: self.phases.each_mut().map(take_times),
+            held_phases: self.held_phases.each_mut().map(take_times),
+            total: take_times(&mut self.total),
+            corrected: take_times(&mut self.corrected),
+            with_timed_out: take_times(&mut self.with_timed_out),
+            by_target: self.by_target.iter_mut().map(Tally::cut).collect(),
+            course: take(&mut self.course),
+            windows: take(&mut self.windows),
+        };
         let open = taken.outcomes.close();
-        self.outcomes.opened = open;
-        self.most_open = open;
-        for (tally, next) in taken.by_target.iter_mut().zip(&mut self.by_target) {
-            next.outcomes.opened = tally.outcomes.close();
-        }
+        (self.outcomes.opened, self.most_open) = (open, open);
         let stage = taken.stages.last().map_or(Stage::Ramp, |(stage, _)| *stage);
         self.stages.push((stage, Duration::ZERO));
+        taken
     }
 
     /// Adds what was measured next, by the same clients, which began so much later than this.
@@ -52,61 +76,26 @@ impl Record {
         let (right, wrong) = (self.outcomes.right, self.outcomes.wrongs());
         self.course.close(elapsed, right, wrong);
     }
-
-    /// Empties it, and gives it the other's targets.
-    fn clear(&mut self, other: &Self) {
-        // All fields have names here, so that none is forgotten.
-        let Self {
-            outcomes,
-            churned,
-            described,
-            missed,
-            bytes,
-            echoed,
-            echoed_in_part,
-            most_open,
-            held,
-            latest,
-            waited,
-            stood_still,
-            stages,
-            phases,
-            held_phases,
-            total,
-            corrected,
-            with_timed_out,
-            by_target,
-            threads,
-            course,
-            windows,
-        } = self;
-        *outcomes = Outcomes::default();
-        described.clear();
-        (*churned, *echoed_in_part, *most_open, *held) = (0, 0, 0, 0);
-        (*missed, *bytes, *echoed) = (0, [0; 2], [0; 2]);
-        (*latest, *stood_still) = (Duration::ZERO, Duration::ZERO);
-        waited.clear();
-        stages.clear();
-        let phases = phases.iter_mut().chain(held_phases);
-        let histograms = phases.chain([total, corrected, with_timed_out]);
-        histograms.for_each(|histogram| histogram.reset());
-        let names = |tallies: &[Tally]| -> Vec<String> {
-            tallies.iter().map(|tally| tally.target.clone()).collect()
-        };
-        if names(by_target) != names(&other.by_target) {
-            by_target.clone_from(&other.by_target);
-        }
-        by_target.iter_mut().for_each(Tally::clear);
-        threads.clear();
-        *course = Course::default();
-        *windows = Windows::default();
-    }
 }
 
 impl Tally {
-    fn clear(&mut self) {
-        self.outcomes = Outcomes::default();
-        self.total.reset();
-        self.windows = self.windows.take().map(|_| Windows::default());
+    fn cut(&mut self) -> Self {
+        let mut taken = Self {
+            target: self.target.clone(),
+            outcomes: take(&mut self.outcomes),
+            total: take_times(&mut self.total),
+            windows: self.windows.as_mut().map(take),
+        };
+        self.outcomes.opened = taken.outcomes.close();
+        taken
     }
+}
+
+/// Most intervals of a run leave some histograms empty, and those cost next to nothing.
+fn take_times(times: &mut Histogram<u64>) -> Histogram<u64> {
+    let taken = compacted(times);
+    if !times.is_empty() {
+        times.reset();
+    }
+    taken
 }

@@ -5,6 +5,9 @@ use hdrhistogram::Histogram;
 use super::sum::same;
 use super::{DIGITS, Record, add};
 
+/// An hour, in nanoseconds.
+const LONGEST: u64 = 3_600_000_000_000;
+
 impl Record {
     /// Replaces the times with those of a part of what this record counts.
     pub fn set_times(&mut self, part: Self) {
@@ -23,23 +26,42 @@ impl Record {
         }
     }
 
-    /// The same without the memory that is reserved for times that did not occur.
+    /// Reserves the memory for times of up to an hour, so that a run never lacks it: 3 MB. Longer times
+    /// may need more.
+    #[must_use]
+    pub(crate) fn reserved(mut self) -> Self {
+        for times in self.times() {
+            if let Ok(mut reserved) = Histogram::new_with_max(LONGEST, DIGITS) {
+                reserved.auto(true);
+                add(&mut reserved, times);
+                *times = reserved;
+            }
+        }
+        self
+    }
+
+    /// The same without memory that is reserved for times that did not occur.
     #[must_use]
     pub fn compacted(mut self) -> Self {
+        self.times().for_each(|times| *times = compacted(times));
+        self
+    }
+
+    fn times(&mut self) -> impl Iterator<Item = &mut Histogram<u64>> {
         let phases = self.phases.iter_mut().chain(&mut self.held_phases);
-        let totals = [
+        phases.chain([
             &mut self.total,
             &mut self.corrected,
             &mut self.with_timed_out,
-        ];
-        phases.chain(totals).for_each(compact);
-        self
+        ])
     }
 }
 
-fn compact(histogram: &mut Histogram<u64>) {
-    if let Ok(mut small) = Histogram::new(DIGITS) {
-        add(&mut small, histogram);
-        *histogram = small;
-    }
+/// The same times in as little memory as they need.
+pub(super) fn compacted(times: &Histogram<u64>) -> Histogram<u64> {
+    let Ok(mut small) = Histogram::new(DIGITS) else {
+        return times.clone(); // there is this precision
+    };
+    add(&mut small, times);
+    small
 }

@@ -120,7 +120,6 @@ fn intervals_make_the_whole() {
     let targets = ["a", "b"].map(str::to_owned);
     let new = || Record::new(targets.clone()).unwrap();
     let (mut whole, mut part, mut sum) = (new(), new(), new());
-    let mut taken = Record::new([]).unwrap(); // it gets the targets of the one that is cut
     let (mut opened, mut began, mut open) = (0, Duration::ZERO, vec![]);
     for step in 0..1000_u64 {
         let at = Duration::from_millis(step);
@@ -162,7 +161,7 @@ fn intervals_make_the_whole() {
                 }
             }
             let is_open = part.outcomes.open();
-            part.cut(&mut taken);
+            let taken = part.cut();
             assert_eq!((taken.outcomes.open(), part.outcomes.open()), (0, is_open));
             assert_eq!((part.outcomes.right, part.total.len()), (0, 0));
             assert!(taken.described.len() as u64 <= DESCRIBED);
@@ -198,21 +197,47 @@ fn intervals_make_the_whole() {
     );
 }
 
+/// The reserved memory stays where it is, and an interval takes only what it needs: 1024 threads may be cut
+/// ten times a second.
+#[test]
+fn a_cut_copies_no_reserved_memory() {
+    let mut part = Record::new(["a".to_owned()]).unwrap().reserved();
+    let sizes = |record: &Record| {
+        let of = |times: &Histogram<u64>| times.distinct_values();
+        [
+            of(&record.phases[0]),
+            of(&record.total),
+            of(&record.corrected),
+        ]
+    };
+    let reserved = sizes(&part);
+    let took = Duration::from_micros(100);
+    part.open(0);
+    part.right(0, 1, 1);
+    part.whole(0, took, took);
+    for (count, most) in [(1, 16 * 1024), (0, 2048)] {
+        let taken = part.cut();
+        assert_eq!(taken.total.len(), count);
+        assert!(sizes(&taken).iter().all(|size| *size <= most), "{count}");
+        assert_eq!((sizes(&part), part.total.len()), (reserved, 0));
+    }
+}
+
 /// An interval begins in the stage in which the one before it ended.
 #[test]
 fn stages_go_on() {
     let new = || Record::new([]).unwrap();
-    let (mut part, mut taken, mut sum) = (new(), new(), new());
+    let (mut part, mut sum) = (new(), new());
     let ms = Duration::from_millis;
     part.stages = vec![(Stage::Ramp, ms(0)), (Stage::Churn, ms(70))];
     part.waited.insert(Shortage::Port, ms(5));
-    part.cut(&mut taken);
+    let taken = part.cut();
     assert_eq!(part.stages, [(Stage::Churn, ms(0))]);
     assert!(part.waited.is_empty());
     sum.follow(&taken, ms(0));
     part.stages.push((Stage::Finish, ms(30)));
     part.waited.insert(Shortage::Port, ms(6));
-    part.cut(&mut taken);
+    let taken = part.cut();
     assert_eq!(
         taken.stages,
         [(Stage::Churn, ms(0)), (Stage::Finish, ms(30))]

@@ -62,8 +62,11 @@ fn runs_follow_each_other() {
     assert_eq!(both.by_target[0].total, run(5).by_target[0].total);
     let times = [&both.phases, &both.held_phases].map(|four| four.each_ref().map(Histogram::len));
     assert_eq!(times, [[0; 4]; 2]);
-    let reserved = run(5).total.distinct_values();
-    assert!(run(5).compacted().total.distinct_values() < reserved);
+    let reserved = run(5).reserved();
+    let size = |record: &Record| record.total.distinct_values();
+    assert!(size(&reserved) > size(&run(5)));
+    assert_eq!(run(5).total, reserved.total);
+    assert_eq!(size(&reserved.compacted()), size(&run(5)));
 }
 
 /// Each row: how many milliseconds after a run of a second another one begins; then the most open of

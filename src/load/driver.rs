@@ -10,6 +10,7 @@ mod clients;
 mod clock;
 mod cut;
 mod dialer;
+mod memory;
 mod meter;
 mod metrics;
 mod options;
@@ -25,6 +26,8 @@ use std::time::Duration;
 
 use clock::Clock;
 use dialer::Dialer;
+use memory::Memory;
+use target::Target;
 use team::{Order, Team};
 use worker::{Waits, Worker};
 
@@ -68,12 +71,15 @@ impl Load {
     /// Resolves the targets and gets ready. Nothing is sent before the first [turn](Self::turn).
     ///
     /// # Errors
-    /// One line: a target does not resolve, sources overlap, no descriptor is left, or the plan needs
-    /// more connections than there is [room](Self::room) for.
+    /// One line: a target does not resolve, sources overlap, no descriptor is left, there is too little
+    /// memory, or the plan needs more connections than there is [room](Self::room) for.
     pub fn new(options: Options) -> io::Result<Self> {
         let dialer = Dialer::new(&options)?;
         let clock = Clock::start();
         let threads = options.threads.min(options.plan.most_threads());
+        let names = dialer.targets.iter().flat_map(Target::names).count();
+        let memory = Memory::of(threads, names, options.compare);
+        memory.check(threads)?;
         let workers = Share::all(threads).map(|share| Worker::new(&options, &dialer, share, clock));
         let mut workers = workers.collect::<io::Result<Vec<_>>>()?;
         let metrics = options.metrics.as_ref();
@@ -84,7 +90,10 @@ impl Load {
         let mut team = Team::new(&worker, workers)?;
         // Found once, when all threads have their descriptors. What is reserved for the tables is not
         // there to be found again.
-        let (room, needed) = (worker.clients.room(kept_back)?, options.plan.needs());
+        let (room, needed) = (
+            worker.clients.room(kept_back, memory.later)?,
+            options.plan.needs(),
+        );
         if needed > room.connections {
             return Err(io::Error::other(format!("{room}; {needed} are needed")));
         }

@@ -21,7 +21,7 @@ use super::cli::{self, Invocation};
 use super::report::{Report, Searched, Setup, html};
 use super::{Load, Record};
 use crate::program::escape::{escape, escape_json};
-use crate::server::metrics;
+use crate::server::{limits::fits, metrics};
 use interrupts::Interrupts;
 use interval::Intervals;
 use page::Page;
@@ -39,6 +39,10 @@ const WRONG: u8 = 3;
 
 /// Runs the program, with the arguments of this process.
 pub fn main() -> ExitCode {
+    if !fits(0, 0) {
+        Stderr::new().complain("there is too little memory to start");
+        return ExitCode::from(COULD_NOT_RUN);
+    }
     let invocation = cli::parse(std::env::args_os()).unwrap_or_else(|e| e.exit());
     let mut stderr = Stderr::new();
     let run = if invocation.merge.is_empty() {

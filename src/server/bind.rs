@@ -111,7 +111,7 @@ impl<P: Protocol> Server<P> {
         // One more is open while the oldest leaves.
         let kept_back = metrics.as_ref().map_or(0, |m| m.stats().capacity + 1);
         let entry = Reactor::<Sockets, P>::ENTRY_BYTES;
-        let capacity = Capacity::find(config.max_connections, entry, kept_back)
+        let capacity = Capacity::find(config.max_connections, entry, kept_back, 0)
             .map_err(|e| explain("cannot find out the descriptor limit", &e))?;
         if capacity.connections == 0 {
             return Err(io::Error::other(capacity.to_string()));

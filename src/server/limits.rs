@@ -48,11 +48,17 @@ impl fmt::Display for Capacity {
 
 impl Capacity {
     /// What the system allows at present, without the descriptors that are `kept_back`, and no more
-    /// than was asked for. `entry` is the size of a connection's entry in the table, in bytes.
+    /// than was asked for. `entry` is the size of a connection's entry in the table, in bytes; so
+    /// many bytes of `memory` are kept back, too.
     ///
     /// # Errors
     /// As getrlimit(2).
-    pub(crate) fn find(asked: Option<u32>, entry: usize, kept_back: u64) -> io::Result<Self> {
+    pub(crate) fn find(
+        asked: Option<u32>,
+        entry: usize,
+        kept_back: u64,
+        memory: usize,
+    ) -> io::Result<Self> {
         let (soft, hard) = Resource::NOFILE.get()?;
         let found = Found {
             soft,
@@ -62,7 +68,10 @@ impl Capacity {
         };
         let of_system = Self::least(found.limits(None, kept_back), |_| true);
         let limits = found.limits(asked, kept_back);
-        let mut capacity = Self::least(limits, |connections| fits(connections, entry));
+        let mut capacity = Self::least(limits, |connections| {
+            let table = connections.saturating_mul(entry);
+            fits(1, table.saturating_add(memory))
+        });
         if capacity.binds == ASKED {
             capacity.spare = of_system.connections - capacity.connections;
         }
@@ -218,13 +227,13 @@ mod tests {
 
     #[test]
     fn a_lower_limit_that_was_asked_for_binds() {
-        let one = Capacity::find(Some(1), 40, 0).unwrap();
+        let one = Capacity::find(Some(1), 40, 0, 0).unwrap();
         assert_eq!(
             one.to_string(),
             "can hold 1 connections, limited by --max-connections"
         );
-        let all = Capacity::find(None, 40, 0).unwrap();
-        assert!(all.connections > 1 && Capacity::find(Some(u32::MAX), 40, 0).unwrap() == all);
+        let all = Capacity::find(None, 40, 0, 0).unwrap();
+        assert!(all.connections > 1 && Capacity::find(Some(u32::MAX), 40, 0, 0).unwrap() == all);
         assert_eq!((one.spare, all.spare), (all.connections - 1, 0));
         assert!(fits(1000, 40) && !fits(usize::MAX / 2, 40));
     }

@@ -98,9 +98,10 @@ impl Clients {
         })
     }
 
-    /// How many clients there can be at once, if so many descriptors are kept back.
-    pub(super) fn room(&self, kept_back: u64) -> io::Result<Room> {
-        self.dialer.room(ENTRY_BYTES, kept_back)
+    /// How many clients there can be at once, if so many descriptors are kept back, and so many bytes of
+    /// memory.
+    pub(super) fn room(&self, kept_back: u64, memory: usize) -> io::Result<Room> {
+        self.dialer.room(ENTRY_BYTES, kept_back, memory)
     }
 
     /// Takes the memory for its share of so many clients, so that a run never lacks it. Pages that no

@@ -88,10 +88,10 @@ impl Dialer {
     }
 
     /// How many connections there can be at once. `entry` is the size of one in the table, in
-    /// bytes; so many descriptors are `kept_back`.
-    pub(super) fn room(&self, entry: usize, kept_back: u64) -> io::Result<Room> {
+    /// bytes; so many descriptors are `kept_back`, and so many bytes of `memory`.
+    pub(super) fn room(&self, entry: usize, kept_back: u64, memory: usize) -> io::Result<Room> {
         let targets: Vec<&SockAddr> = self.targets.iter().map(Target::address).collect();
-        Room::find(&targets, &self.sources, entry, kept_back)
+        Room::find(&targets, &self.sources, entry, kept_back, memory)
     }
 
     /// The target of the next connection: the next in turn that need not be left alone now. `Err`

@@ -29,16 +29,18 @@ impl fmt::Display for Room {
 
 impl Room {
     /// The smaller of what the system allows this process and of the number of local ports. `entry`
-    /// is the size of a connection in the table, in bytes; so many descriptors are `kept_back`.
+    /// is the size of a connection in the table, in bytes; so many descriptors are `kept_back`,
+    /// and so many bytes of `memory`.
     pub(super) fn find(
         targets: &[&SockAddr],
         sources: &Sources,
         entry: usize,
         kept_back: u64,
+        memory: usize,
     ) -> std::io::Result<Self> {
         let Capacity {
             connections, binds, ..
-        } = Capacity::find(None, entry, kept_back)
+        } = Capacity::find(None, entry, kept_back, memory)
             .map_err(|e| explain("cannot find out the descriptor limit", &e))?;
         let process = Self {
             connections: connections as u64,

@@ -18,6 +18,7 @@ use hdrhistogram::Histogram;
 pub use busy::Busy;
 pub use course::{Course, Point};
 pub use outcomes::Outcomes;
+pub(crate) use sequence::RESERVED;
 pub(crate) use windows::WINDOWS;
 pub use windows::Windows;
 

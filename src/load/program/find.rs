@@ -113,7 +113,7 @@ impl<'a> Finder<'a> {
         let mut load = Load::new(self.options(trial))?;
         let ended = self.follow(&mut load, trial, stderr);
         let is_whole = !load.is_cut_short();
-        let (record, _) = load.finish();
+        let record = load.finish().0.compacted();
         match &mut self.record {
             Some(all) => all.follow(&record, later),
             None => self.record = Some(record.clone()),
@@ -154,7 +154,6 @@ impl<'a> Finder<'a> {
         let (window, judgement) = window(self.goal, trial, &record, took);
         self.tried.push(Tried::new(window, judgement, &record));
         if window.failure().is_none() {
-            let record = record.compacted();
             match self.held.get_mut(&trial.rate) {
                 Some(held) => held.follow(&record, Duration::ZERO),
                 None => drop(self.held.insert(trial.rate, record)),

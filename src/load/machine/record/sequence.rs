@@ -8,6 +8,9 @@ use super::{DIGITS, Record, add};
 /// An hour, in nanoseconds.
 const LONGEST: u64 = 3_600_000_000_000;
 
+/// What a record reserves for its times at most, in bytes.
+pub(crate) const RESERVED: usize = 3 << 20;
+
 impl Record {
     /// Replaces the times with those of a part of what this record counts.
     pub fn set_times(&mut self, part: Self) {
@@ -26,8 +29,8 @@ impl Record {
         }
     }
 
-    /// Reserves the memory for times of up to an hour, so that a run never lacks it: 3 MB. Longer times
-    /// may need more.
+    /// Reserves the memory for times of up to an hour, so that a run never lacks it: [`RESERVED`] bytes.
+    /// Longer times may need more.
     #[must_use]
     pub(crate) fn reserved(mut self) -> Self {
         for times in self.times() {

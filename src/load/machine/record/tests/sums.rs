@@ -66,6 +66,8 @@ fn runs_follow_each_other() {
     let size = |record: &Record| record.total.distinct_values();
     assert!(size(&reserved) > size(&run(5)));
     assert_eq!(run(5).total, reserved.total);
+    let bytes = 11 * size(&reserved) * size_of::<u64>();
+    assert!((RESERVED * 9 / 10..=RESERVED).contains(&bytes), "{bytes}");
     assert_eq!(size(&reserved.compacted()), size(&run(5)));
 }
 

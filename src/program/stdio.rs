@@ -155,9 +155,7 @@ impl AsRawFd for Stream {
 /// It is something else, or cannot be opened again: a terminal of another user, for example, or
 /// there is no /proc.
 fn open_anew(stream: &(impl AsRawFd + IsTerminal)) -> io::Result<File> {
-    let Some(path) = system::open_anew_at(stream.as_raw_fd()) else {
-        return Err(io::ErrorKind::Unsupported.into());
-    };
+    let path = system::open_anew_at(stream.as_raw_fd()).ok_or(io::ErrorKind::Unsupported)?;
     if !stream.is_terminal() && !fs::metadata(&path)?.file_type().is_fifo() {
         return Err(io::ErrorKind::Unsupported.into());
     }

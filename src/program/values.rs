@@ -202,6 +202,14 @@ mod tests {
     }
 
     #[test]
+    fn durations_have_limits() {
+        for beyond in ["99999999999999999999s", "0.1ns"] {
+            let why = "too large, or finer than 1ns";
+            assert_eq!(duration(beyond), Err(why.to_owned()), "{beyond}");
+        }
+    }
+
+    #[test]
     fn greetings_are_unescaped() {
         let check = |text: &str, expected: Option<&[u8]>| {
             assert_eq!(unescape(text).ok().as_deref(), expected, "{text}");

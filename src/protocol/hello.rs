@@ -283,6 +283,19 @@ mod tests {
         check_with(one, "send recv:abc keep send", "hello\na", "close");
     }
 
+    /// An embedder may change the settings while clients are greeted.
+    #[test]
+    fn a_greeting_that_becomes_shorter_is_over() {
+        for sent in ["send:4", "send:5"] {
+            let mut driver = Driver::new(Settings::default());
+            driver.step(sent);
+            driver.settings.greeting = b"hey\n".to_vec();
+            driver.step("recv:hi");
+            driver.step("send");
+            assert!(driver.sent.ends_with(b"hi"), "{sent}");
+        }
+    }
+
     #[test]
     fn settings_have_limits() {
         let check = |greeting, max_read| {

@@ -68,12 +68,11 @@ impl Protocol for Scrape {
     }
 
     fn handle_received(&mut self, received: &[u8], page: &mut Page) {
-        let Self::Reading(head) = self else {
-            return;
-        };
-        head.extend_from_slice(&received[..received.len().min(LONGEST_HEAD - head.len())]);
-        if let Some(answer) = answer(head, page) {
-            *self = Self::Answering { answer, sent: 0 };
+        if let Self::Reading(head) = self {
+            head.extend_from_slice(&received[..received.len().min(LONGEST_HEAD - head.len())]);
+            if let Some(answer) = answer(head, page) {
+                *self = Self::Answering { answer, sent: 0 };
+            }
         }
     }
 

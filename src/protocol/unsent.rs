@@ -89,3 +89,18 @@ impl Unsent {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_than_all_cannot_be_sent() {
+        let mut unsent = Unsent::in_scratch(2);
+        unsent.advance(3);
+        assert_eq!((unsent.rest(b"ab"), unsent.kept()), (&b""[..], 0));
+        unsent.advance(1);
+        unsent.keep(b"ab");
+        assert_eq!((unsent.rest(b"ab"), unsent.kept()), (&b""[..], 0));
+    }
+}

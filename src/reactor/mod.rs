@@ -387,9 +387,9 @@ fn listener<S: System, P>(slab: &Slab<Entry<S, P>>, key: usize) -> Option<&S::Li
 
 impl<S: System, P> Timers for Slab<Entry<S, P>> {
     fn timer(&mut self, key: usize) -> Option<&mut Timer> {
-        match self.get_mut(key)? {
-            Entry::Connection(_, timer) => Some(timer),
-            Entry::Listener(_) => None,
+        match self.get_mut(key) {
+            Some(Entry::Connection(_, timer)) => Some(timer),
+            Some(Entry::Listener(_)) | None => None,
         }
     }
 }

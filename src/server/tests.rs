@@ -96,3 +96,23 @@ fn a_server_is_shown_by_its_addresses_and_clients() {
         format!("Server {{ local_addrs: {addresses}, clients: 0, .. }}")
     );
 }
+
+/// A poll has one waker, so all handles share it.
+#[test]
+fn every_handle_of_a_server_is_the_same() {
+    let mut server: Server = Server::bind(&config(), Settings::default()).unwrap();
+    let [first, second] = [(); 2].map(|()| server.handle().unwrap());
+    second.shut_down();
+    for _ in 0..9 {
+        server.turn(Some(Duration::from_secs(1))).unwrap();
+    }
+    assert!(server.is_shut_down());
+    assert_eq!(first.stats().open(), 0);
+}
+
+#[test]
+fn somebody_has_to_listen() {
+    let adopted = Server::<Hello>::adopt([], &config(), Settings::default());
+    let error = adopted.err().unwrap().to_string();
+    assert_eq!(error, "no socket to listen on");
+}

@@ -286,22 +286,18 @@ impl Clients {
         }
     }
 
-    /// A greeted client goes on at once, or is held.
+    /// A greeted client goes on at once, or is held if it was opened for that.
     fn handle_greeted(&mut self, key: usize, now: Moment) {
         let client = &mut self.slab[key];
-        match client.role {
-            Role::Churning => {
-                client.channel.exchange.begin();
-                client.since = now;
-            }
-            Role::Ramping => {
-                client.role = Role::Held;
-                self.counts.ramping -= 1;
-                self.counts.held += 1;
-                self.record.held += 1;
-                self.set_deadline(HELD, key, now);
-            }
-            Role::Held | Role::Finishing => {}
+        if client.role == Role::Churning {
+            client.channel.exchange.begin();
+            client.since = now;
+        } else {
+            client.role = Role::Held;
+            self.counts.ramping -= 1;
+            self.counts.held += 1;
+            self.record.held += 1;
+            self.set_deadline(HELD, key, now);
         }
     }
 
@@ -342,9 +338,7 @@ impl Clients {
     /// The only place where a client leaves the table, except for the end of the run.
     fn close(&mut self, key: usize, done: Result<(), Wrong>) {
         self.deadlines.cancel(&mut self.slab, key);
-        let Some(client) = self.slab.try_remove(key) else {
-            return;
-        };
+        let client = self.slab.remove(key);
         *self.count(client.role) -= 1;
         match done {
             Ok(()) => self.note_right(&client),

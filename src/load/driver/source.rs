@@ -213,6 +213,7 @@ mod tests {
         check("10.1.2.3/31", "10.1.2.2", "10.1.2.3", 2);
         check("::1", "::1", "::1", 1);
         check("fd00::/120", "fd00::1", "fd00::fe", 254);
+        check("fe80::1%7", "fe80::1", "fe80::1", 1);
         for wrong in [
             "",
             "localhost",
@@ -221,6 +222,8 @@ mod tests {
             "127.0.0.1/-1",
             "::/129",
             "/8",
+            "127.0.0.1%1",
+            "fe80::1%4294967296",
         ] {
             assert!(wrong.parse::<Source>().is_err(), "{wrong}");
         }
@@ -268,6 +271,7 @@ mod tests {
         assert_eq!(overlap(&["::/0", "0.0.0.0/0"]), None);
         assert_eq!(overlap(&["127.0.0.1", "127.0.0.2"]), None);
         assert_eq!(overlap(&["127.0.0.0/30", "127.0.0.4/30"]), None);
+        assert_eq!(overlap(&["fe80::1%7", "fe80::1%8"]), None);
     }
 
     #[test]

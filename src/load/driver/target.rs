@@ -41,9 +41,6 @@ impl Target {
         };
         let mut addresses: Vec<SockAddr> =
             found.map_err(|e| io::Error::new(e.kind(), format!("cannot resolve {name}: {e}")))?;
-        if addresses.is_empty() {
-            return Err(io::Error::other(format!("{name} has no address")));
-        }
         addresses.retain(|address| sources.fit(address.domain()));
         if addresses.is_empty() {
             let why = "it is of another family than every --source";

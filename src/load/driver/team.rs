@@ -175,7 +175,7 @@ impl Team {
     pub(super) fn hear(&mut self) -> bool {
         if let Some((_, receiver)) = &self.news {
             for (place, news) in receiver.try_iter() {
-                self.members[place].hear(news);
+                self.members[place].hear(news); // collect() has read all records that it asked for
             }
         }
         self.members.iter().any(|member| member.ends)
@@ -206,19 +206,17 @@ impl Team {
         let members = self.members.iter().enumerate();
         let there = members.filter(|(_, member)| !member.ends);
         let mut missing: BTreeSet<usize> = there.map(|(place, _)| place).collect();
-        while let Some((_, receiver)) = self.news.as_ref().filter(|_| !missing.is_empty()) {
-            match receiver.recv() {
-                Ok((place, News::Report(record))) => {
-                    sum.add(&record, Duration::ZERO);
-                    missing.remove(&place);
-                }
-                Ok((place, news)) => {
-                    self.members[place].hear(news);
-                    if self.members[place].ends {
-                        missing.remove(&place);
-                    }
-                }
-                Err(_) => return,
+        let receiver = self.news.as_ref().map(|(_, receiver)| receiver);
+        let next =
+            |missing: &BTreeSet<usize>| receiver.filter(|_| !missing.is_empty())?.recv().ok();
+        while let Some((place, news)) = next(&missing) {
+            let member = &mut self.members[place];
+            let record = member.hear(news);
+            if record.is_some() || member.ends {
+                missing.remove(&place);
+            }
+            if let Some(record) = record {
+                sum.add(&record, Duration::ZERO);
             }
         }
     }
@@ -258,13 +256,15 @@ impl Member {
         })
     }
 
-    fn hear(&mut self, news: News) {
+    /// Returns the record, if it has sent that.
+    fn hear(&mut self, news: News) -> Option<Box<Record>> {
         match news {
             News::StageOver(stage) => self.over = Some(stage),
             News::Status(status) => self.status = status,
+            News::Report(record) => return Some(record),
             News::Ends => self.ends = true,
-            News::Report(_) => {} // collect() has read all that it asked for
         }
+        None
     }
 }
 

@@ -187,9 +187,11 @@ impl Search {
         self.mind_the_budget();
     }
 
-    /// Ends the search with what is known, because the run is cut short.
-    pub fn finish(&mut self) {
-        self.stage = Stage::Over(self.found());
+    /// Ends the search with what is known, because the run is cut short. Returns that.
+    pub fn finish(&mut self) -> Option<Found> {
+        let found = self.found();
+        self.stage = Stage::Over(found);
+        found
     }
 
     fn probed(&mut self, attempt: Attempt, window: &Window, failed: Option<Bound>) {
@@ -214,7 +216,9 @@ impl Search {
                 Some((ceiling, _)) if !self.is_wary => {
                     self.stage = Stage::Recheck(Attempt::at(*ceiling));
                 }
-                _ => self.finish(),
+                _ => {
+                    self.finish();
+                }
             },
             Some(_) if !attempt.has_failed => self.stage = Stage::Confirm(attempt.again()),
             Some(bound) => {
@@ -231,7 +235,9 @@ impl Search {
 
     fn rechecked(&mut self, attempt: Attempt, failed: Option<Bound>) {
         match failed {
-            Some(_) if attempt.has_failed => self.finish(),
+            Some(_) if attempt.has_failed => {
+                self.finish();
+            }
             Some(_) => self.stage = Stage::Recheck(attempt.again()),
             None => {
                 self.floor = Some(attempt.rate);
@@ -246,9 +252,8 @@ impl Search {
     fn go_on(&mut self) {
         let ceiling = self.ceilings.last().map(|(rate, _)| *rate);
         self.stage = match (self.floor, ceiling) {
-            (None, None) => Stage::Probe(Attempt::at(self.aim.start)),
             (None, Some(1)) if self.left < self.aim.budget / 3 * 2 => Stage::Over(None),
-            (None, Some(1)) => {
+            (None, None | Some(1)) => {
                 self.ceilings.clear(); // it may still be starting
                 Stage::Probe(Attempt::at(self.aim.start))
             }
@@ -295,19 +300,14 @@ impl Search {
     /// While it narrows, the search keeps the time for the winner's window. It ends where the next
     /// window does not fit any more.
     fn mind_the_budget(&mut self) {
-        let Step::Run(next) = self.step() else {
-            return;
-        };
-        if let (Stage::Probe(_), Some(floor)) = (self.stage, self.floor) {
+        let next = (self.stage, self.floor, self.step());
+        if let (Stage::Probe(_), Some(floor), Step::Run(next)) = next {
             let confirm = self.aim.shortest_for_winner() + next.grace;
             if next.takes().saturating_add(confirm) > self.left {
                 self.stage = Stage::Confirm(Attempt::at(floor));
             }
         }
-        let Step::Run(next) = self.step() else {
-            return;
-        };
-        if next.duration < self.aim.shortest() {
+        if matches!(self.step(), Step::Run(next) if next.duration < self.aim.shortest()) {
             self.finish();
         }
     }

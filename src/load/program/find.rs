@@ -90,7 +90,6 @@ impl<'a> Finder<'a> {
             };
             self.judge(&trial, record, began.elapsed());
         }
-        self.search.finish();
         Ok(())
     }
 
@@ -183,16 +182,11 @@ impl<'a> Finder<'a> {
 
     /// The search as a run, with what was found by its end.
     fn finish(mut self, ended: io::Result<()>) -> io::Result<Run> {
-        self.search.finish();
-        let found = match self.search.step() {
-            Step::Over(found) => found,
-            Step::Run(_) => None,
-        };
+        let found = self.search.finish();
         let nothing = || Record::new([]).map_err(io::Error::other);
-        let (mut record, ended) = match (self.record, ended) {
-            (Some(record), ended) => (record, ended),
-            (None, Ok(())) => (nothing()?, Ok(())),
-            (None, Err(e)) => return Err(e),
+        let (mut record, ended) = match self.record {
+            Some(record) => (record, ended),
+            None => (nothing()?, Ok(ended?)),
         };
         record.close(self.began.elapsed());
         record.threads.clear(); // those of all windows; the search has looked at each
@@ -231,9 +225,8 @@ fn window(goal: &Goal, trial: &Trial, record: &Record, took: Duration) -> (Windo
     };
     // Exchanges that begin late, or answers that wait for the load client, are its own fault.
     let is_late = !judgement.holds && goal.holds_from_begin(record);
-    if window.failure().is_some() && (is_late || share(record) >= BUSY) && !window.is_wrong {
-        window.is_missed = true;
-    }
+    let is_own_fault = is_late || share(record) >= BUSY;
+    window.is_missed |= window.failure().is_some() && is_own_fault && !window.is_wrong;
     (window, judgement)
 }
 

@@ -252,6 +252,13 @@ mod tests {
             let read = decode(&damaged, 3); // but for what it says of its highest value
             assert!(read.is_err() || read == decode(&text, 3), "{place}");
         }
+        let whole = base64::decode(&text).unwrap();
+        let mut plain = zlib::stored(&whole[8..]).unwrap();
+        plain.push(0); // one more than it says
+        let stream = zlib::store(&plain);
+        let length = (stream.len() as u32).to_be_bytes();
+        let longer = [&whole[..4], &length, &stream].concat();
+        assert_eq!(decode(&base64::encode(&longer), 3), Err("it is cut off"));
         let too_many = encode(&histogram(3, &[(1, MOST), (70_000, 1)]));
         assert_eq!(decode(&too_many, 3), Err("it counts more than 2^53"));
     }

@@ -100,3 +100,45 @@ impl Report {
         json
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::load::machine::record::Record;
+
+    #[test]
+    fn a_line_names_the_client_s_own_troubles() {
+        let line = Line {
+            ended: SystemTime::UNIX_EPOCH,
+            open: 3,
+            dropped: 0,
+        };
+        let mut report = Report::of(Record::new(["a".to_owned()]).unwrap());
+        let said = |report: &Report| {
+            let text = report.line(&line);
+            let (_, troubles) = text.split_once(" 3 open; ").unwrap();
+            troubles.to_owned()
+        };
+        report.record.latest = LATE;
+        assert_eq!(said(&report), "kept up");
+        report.record.latest = Duration::from_millis(101);
+        report.record.missed = 7;
+        report.record.stood_still = Duration::from_secs(2);
+        let began = "fell behind by 101 ms, missed 7, stood still for 2.00 s";
+        assert_eq!(said(&report), began);
+        report.record = Record::new(["a".to_owned()]).unwrap();
+        let lacked = [
+            (Shortage::Descriptor, 1),
+            (Shortage::Port, 2),
+            (Shortage::Queue, 3),
+        ];
+        report.record.waited = lacked
+            .map(|(shortage, s)| (shortage, Duration::from_secs(s)))
+            .into();
+        let waited = "waited 1.00 s for a descriptor, waited 2.00 s for a port, \
+                      waited 3.00 s for a place in the queue";
+        assert_eq!(said(&report), waited);
+    }
+}

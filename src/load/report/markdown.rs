@@ -200,6 +200,8 @@ fn code(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use crate::load::machine::record::Record;
+    use crate::load::report::Report;
     use crate::load::report::read::tests::eventful;
     use crate::load::report::search::tests::searched;
 
@@ -234,5 +236,14 @@ mod tests {
         let text = report.markdown();
         assert!(text.starts_with("### ❌ p99\\<5ms holds at "), "{text}");
         check(&text, &[&format!("\n| {headings} |\n|---|--:|")]);
+    }
+
+    /// A run that was refused everywhere has no times, and so no table of them.
+    #[test]
+    fn what_is_not_there_has_no_table() {
+        let nothing = Report::of(Record::new(["a".to_owned()]).unwrap());
+        let text = nothing.markdown();
+        assert!(text.starts_with("### ❌ 0 right, 0 wrong, "), "{text}");
+        assert!(!text.contains("|---|"), "{text}");
     }
 }

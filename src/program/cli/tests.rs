@@ -51,6 +51,8 @@ fn limits_are_part_of_the_usage() {
         "--backlog 2147483647",
         "--linger 0",
         "--linger 0s",
+        "--stats 0",
+        "--stats 10ms",
         "-qqqq",
     ];
     for line in allowed {
@@ -72,6 +74,7 @@ fn limits_are_part_of_the_usage() {
         "--linger 2",
         "--linger -1s",
         "--timeout 1",
+        "--stats 9ms",
         "--listen 8000",
         "--listen",
         "-v -q",

@@ -61,10 +61,9 @@ pub(super) struct OwnFile {
 impl Drop for OwnFile {
     fn drop(&mut self) {
         // Without the lock, a server that starts could replace the file between the two calls.
-        let Ok(_lock) = Lock::take(&self.path) else {
-            return;
-        };
-        if symlink_metadata(&self.path).is_ok_and(|file| id(&file) == self.id) {
+        let lock = Lock::take(&self.path);
+        let is_ours = || symlink_metadata(&self.path).is_ok_and(|file| id(&file) == self.id);
+        if lock.is_ok() && is_ours() {
             let _ = std::fs::remove_file(&self.path);
         }
     }

@@ -14,18 +14,15 @@ impl Clients {
         let (sent, echoed) = (exchange.length() as u64, exchange.echoed());
         self.record.right(target, sent, echoed);
         let (took, is_held) = (client.since.until(now), client.role.is_held());
-        if exchange.phase() == Phase::Echo {
-            // Only the FIN shows that the echo is whole.
-            self.record.phase(Phase::Echo, is_held, took);
-        }
-        self.record.phase(Phase::Eof, is_held, took);
-        if let Some(meters) = &self.meters {
-            if !is_held {
-                // Only the FIN shows that the echo is whole.
-                let echo = (exchange.phase() == Phase::Echo).then_some(Phase::Echo);
-                let ended = echo.into_iter().chain([Phase::Eof]);
-                ended.for_each(|phase| meters.phase(target, phase, took));
+        // Of an echo in part, only the FIN shows that it is over.
+        let echo = (exchange.phase() == Phase::Echo).then_some(Phase::Echo);
+        for phase in echo.into_iter().chain([Phase::Eof]) {
+            self.record.phase(phase, is_held, took);
+            if let Some(meters) = self.meters.as_ref().filter(|_| !is_held) {
+                meters.phase(target, phase, took);
             }
+        }
+        if let Some(meters) = &self.meters {
             meters.right(target, (!is_held).then(|| client.meant.until(now)));
         }
         if !is_held {

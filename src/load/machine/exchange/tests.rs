@@ -71,6 +71,7 @@ fn it_says_what_is_next() {
     let mut exchange = Exchange::new(ID, &expected);
     let at = |exchange: &Exchange| (exchange.phase(), exchange.next());
     assert_eq!((exchange.id(), exchange.length()), (ID, 20));
+    assert_eq!(exchange.echoed(), 0);
     assert_eq!(at(&exchange), (Phase::Connect, Next::Connect));
     exchange.begin(); // too early, so it changes nothing
     exchange.handle_connected(&expected);
@@ -89,6 +90,16 @@ fn it_says_what_is_next() {
     assert_eq!(at(&exchange), (Phase::Eof, Next::Receive));
     let extra = exchange.handle_received(b"x", &expected).unwrap_err();
     assert_eq!(extra.what, "at byte 20 expected nothing, got \"x\"");
+}
+
+/// A server may greet with nothing. Then the connect is all that the client waits for.
+#[test]
+fn an_empty_greeting_is_not_waited_for() {
+    let mut expected = expected(20);
+    expected.greeting.clear();
+    let mut exchange = Exchange::new(ID, &expected);
+    exchange.handle_connected(&expected);
+    assert!(exchange.is_greeted());
 }
 
 /// The server reads once, at most `--max-read` bytes. What arrives together is echoed together.
@@ -331,4 +342,12 @@ fn what_was_wrong_begins_at_the_first_byte_that_differs() {
         foreign.what,
         "from byte 3 on got the bytes of connection 9: \"x\""
     );
+}
+
+/// The kernel tells no FIN of a connection that was never established; the machine stands it all the same.
+#[test]
+fn an_end_before_the_connect_is_a_fault() {
+    let exchange = Exchange::new(ID, &expected(9));
+    let wrong = exchange.handle_eof(|| 1460).unwrap_err();
+    assert_eq!(wrong.fault, Fault::NoEcho);
 }

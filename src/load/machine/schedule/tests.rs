@@ -216,6 +216,8 @@ fn progress_goes_from_0_to_1_in_every_stage() {
     assert_eq!(schedule.stage(), Stage::Finish);
     (counts.held, counts.finishing) = (2, 1);
     assert!((schedule.progress(counts, at(500)) - 0.25).abs() < 1e-9);
+    schedule.advance(at(500));
+    assert!((schedule.progress(counts, at(500)) - 1.0).abs() < 1e-9);
 }
 
 /// The rate is far beyond what is possible.
@@ -317,6 +319,8 @@ fn an_endless_run_ends_when_it_is_told_to() {
     };
     assert_eq!(step(&mut schedule, finishing, at(1)), Step::Wait(None));
     assert_eq!(schedule.stage(), Stage::Finish);
+    schedule.stop(at(2)); // it is ending already
+    assert_eq!(step(&mut schedule, held, at(2)), Step::Finish);
 }
 
 #[test]

@@ -283,15 +283,21 @@ fn a_search_that_is_cut_short_says_what_it_knows() {
         };
         search.handle_window(ideal(u64::MAX, trial));
     }
-    search.finish();
-    let Step::Over(Some(found)) = search.step() else {
-        panic!("nothing is found: {search:?}");
-    };
+    let found = search.finish().unwrap();
+    assert_eq!(search.step(), Step::Over(Some(found)));
     assert_eq!(
         (found.rate, found.bound, found.fails),
         (400, Bound::Budget, None)
     );
     assert!(!found.is_confirmed);
+    // A window that was under way changes nothing any more.
+    let late = Window {
+        rate: 800,
+        ..search.windows()[2]
+    };
+    search.handle_window(late);
+    assert_eq!(search.finish(), Some(found));
+    assert_eq!(search.windows().len(), 3);
 }
 
 #[test]

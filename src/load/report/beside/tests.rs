@@ -251,3 +251,9 @@ fn percentiles_lie_between_the_steps() {
         assert!((found - expected).abs() < 1e-9, "{quantile}: {found}");
     }
 }
+
+#[test]
+fn without_a_baseline_there_is_nothing_beside_it() {
+    let alone = run(FRESH, 2000, &[1.0]);
+    assert!(alone.beside_baseline().is_empty());
+}

@@ -100,7 +100,7 @@ fn all_parts_have_their_places() {
 /// On a phone there is no room for labels that are near to each other.
 #[test]
 fn labels_that_are_too_near_are_left_out() {
-    let ticks = [0.0, 0.1, 0.15, 0.2, 1.0].map(|at| (at, format!("at {at}")));
+    let ticks = [0.0, 0.05, 0.1, 0.15, 0.2, 1.0].map(|at| (at, format!("at {at}")));
     let across = Across {
         axis: Axis::until(1.0, "").labelled(ticks.into()),
         stops: vec![],
@@ -114,4 +114,5 @@ fn labels_that_are_too_near_are_left_out() {
     };
     assert!(labelled("x", 0.0) && labelled("x wide", 0.1), "{chart}");
     assert!(labelled("x", 0.2) && labelled("x", 1.0), "{chart}");
+    assert!(!chart.contains("at 0.05"), "{chart}");
 }

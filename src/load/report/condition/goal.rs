@@ -14,7 +14,11 @@ use crate::load::report::quantity::Time;
 
 /// A bound that latencies or failures must keep, such as `p99<5ms`, `echo.p50<=1ms` or `wrong<=0`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Goal(Condition);
+pub struct Goal {
+    condition: Condition,
+    /// In nanoseconds, or a count.
+    bound: f64,
+}
 
 /// Whether a run has kept a goal.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,12 +41,13 @@ impl FromStr for Goal {
             Measure::Count(count) => *count != Count::Right,
             Measure::Rate | Measure::FoundRate => false,
         };
-        if condition.needs_baseline() {
-            Err("a goal is about the run itself, and not about a baseline".to_owned())
-        } else if condition.relation.is_above {
+        let Bound::Value(bound) = condition.bound else {
+            return Err("a goal is about the run itself, and not about a baseline".to_owned());
+        };
+        if condition.relation.is_above {
             Err("a goal is an upper bound, as in p99<5ms".to_owned())
         } else if is_possible {
-            Ok(Self(condition))
+            Ok(Self { condition, bound })
         } else {
             Err("a goal is about a time from connect to total, or about failures".to_owned())
         }
@@ -51,7 +56,7 @@ impl FromStr for Goal {
 
 impl fmt::Display for Goal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.text)
+        f.write_str(&self.condition.text)
     }
 }
 
@@ -59,28 +64,21 @@ impl Goal {
     /// What the goal is about, as it names it.
     #[must_use]
     pub fn measure(&self) -> &str {
-        let end = self.0.text.find('<').unwrap_or(self.0.text.len());
-        self.0.text[..end].trim()
-    }
-
-    fn bound(&self) -> f64 {
-        match self.0.bound {
-            Bound::Value(bound) => bound,
-            Bound::OfBaseline(_) => f64::NAN, // refused when it was read
-        }
+        let text = &self.condition.text;
+        text[..text.find('<').unwrap_or(text.len())].trim()
     }
 
     /// The latency that the goal allows, if it is about latency.
     #[must_use]
     pub fn limit(&self) -> Option<Duration> {
-        let is_time = matches!(self.0.measure, Measure::Time(..));
-        is_time.then(|| Duration::from_nanos(self.bound() as u64))
+        let is_time = matches!(self.condition.measure, Measure::Time(..));
+        is_time.then(|| Duration::from_nanos(self.bound as u64))
     }
 
     /// The quantile of the latencies that the goal is about, if it is about one.
     #[must_use]
     pub fn quantile(&self) -> Option<f64> {
-        match self.0.measure {
+        match self.condition.measure {
             Measure::Time(_, Figure::Quantile(at)) if at < 1.0 => Some(at),
             _ => None,
         }
@@ -89,7 +87,7 @@ impl Goal {
     /// Whether the run has kept the goal. An exchange that was given up counts with its time so far.
     #[must_use]
     pub fn judge(&self, record: &Record) -> Judgement {
-        let times = match &self.0.measure {
+        let times = match &self.condition.measure {
             Measure::Time(row, _) => times(row, record),
             _ => &record.with_timed_out,
         };
@@ -100,17 +98,17 @@ impl Goal {
     /// given up is left out.
     #[must_use]
     pub fn holds_from_begin(&self, record: &Record) -> bool {
-        matches!(&self.0.measure, Measure::Time(row, _) if row == "total")
+        matches!(&self.condition.measure, Measure::Time(row, _) if row == "total")
             && self.judge_by(&record.total, record).holds
     }
 
     fn judge_by(&self, times: &Histogram<u64>, record: &Record) -> Judgement {
-        let figure = match self.0.measure {
+        let figure = match self.condition.measure {
             Measure::Time(_, figure) => (!times.is_empty()).then(|| figure.of(times) as f64),
             Measure::Count(count) => Some(count.of(record)),
             Measure::Rate | Measure::FoundRate => None,
         };
-        let (relation, bound) = (self.0.relation, self.bound());
+        let (relation, bound) = (self.condition.relation, self.bound);
         Judgement {
             holds: figure.is_some_and(|figure| relation.is_so(figure, bound)),
             figure,
@@ -159,6 +157,7 @@ mod tests {
             "total_raw.p99<5ms",
             "held_echo.p99<5ms",
             "wrong>=0",
+            "p99<1.1*baseline",
         ] {
             assert!(wrong.parse::<Goal>().is_err(), "{wrong}");
         }
@@ -213,6 +212,8 @@ mod tests {
             let said = (judgement.holds, judgement.samples);
             assert_eq!(said, (holds, samples), "{text}: {judgement:?}");
         }
+        let nothing = goal("connect.p90<2ms");
+        assert_eq!(nothing.shown(nothing.judge(&record(0)).figure), "–");
         assert!(goal("p90<3ms").holds_from_begin(&record(0)));
         assert!(!goal("p90<1ms").holds_from_begin(&record(0)));
         assert!(!goal("wrong<5").holds_from_begin(&record(0)));

@@ -43,10 +43,8 @@ pub(super) fn course(report: &Report) -> String {
 }
 
 fn intervals(points: &[Point]) -> Vec<Interval> {
-    let Some(last) = points.len().checked_sub(1) else {
-        return vec![];
-    };
-    let every = points.len().div_ceil(INTERVALS);
+    let last = points.len().saturating_sub(1);
+    let every = points.len().div_ceil(INTERVALS).max(1);
     let mut bounds: Vec<usize> = (0..last).step_by(every).collect();
     bounds.push(last);
     // The last interval ends with the run. A rate of a few milliseconds would be chance.
@@ -64,16 +62,17 @@ fn intervals(points: &[Point]) -> Vec<Interval> {
 impl Interval {
     /// From the first of these points to the last. A moment has no rate.
     fn of(points: &[Point]) -> Option<Self> {
-        let [first, others @ ..] = points else {
-            return None;
-        };
-        let last = others.last()?;
+        let (first, last) = (points.first()?, points.last()?);
         let took = last.at.saturating_sub(first.at);
         let rate = |now: u64, then: u64| now.saturating_sub(then) as f64 / took.as_secs_f64();
         (!took.is_zero()).then(|| Self {
             middle: first.at + took / 2,
             rates: [rate(last.right, first.right), rate(last.wrong, first.wrong)],
-            open: others.iter().map(|point| point.open).max().unwrap_or(0),
+            open: points[1..]
+                .iter()
+                .map(|point| point.open)
+                .max()
+                .unwrap_or(0),
         })
     }
 }
@@ -159,10 +158,8 @@ fn stages(chart: &mut Chart<'_>, report: &Report) {
         return;
     }
     let stages = report.record.stages.iter().map(|(stage, _)| *stage);
-    for stage in stages.filter(|stage| *stage != Stage::Over) {
-        let Some(ends) = report.stage_ends(stage) else {
-            continue;
-        };
+    let stages = stages.filter(|stage| *stage != Stage::Over);
+    for (stage, ends) in stages.filter_map(|stage| Some((stage, report.stage_ends(stage)?))) {
         // The last one has its label to the left. Another short one has no room for a label before
         // that of the next stage.
         let is_last = ends.end > report.elapsed * 15 / 16;

@@ -244,3 +244,45 @@ fn powers_of_ten_have_their_units() {
         assert_eq!(latencies::power_of_ten(ns), text);
     }
 }
+
+/// The held connections have curves of their own if there is nothing else, and all of the run is in the
+/// chart of its rates.
+#[test]
+fn a_run_that_only_held_connections_is_shown() {
+    let mut record = Record::new(["127.0.0.1:8000".to_owned()]).unwrap();
+    record.held = 500;
+    for ms in 1..=500 {
+        record.phase(Phase::Echo, true, Duration::from_millis(ms));
+        run_on(&mut record, 10, 1);
+    }
+    let began = [(Stage::Ramp, 0), (Stage::Churn, 4), (Stage::Finish, 4)];
+    record.stages = began
+        .map(|(stage, s)| (stage, Duration::from_secs(s)))
+        .into();
+    let page = page(&report(&record));
+    for kind in ["line", "bars"] {
+        assert_eq!(page.matches(&format!("{kind} echo held_echo\"")).count(), 1);
+    }
+    assert_eq!(top(&page), "100");
+}
+
+#[test]
+fn a_run_without_a_right_exchange_has_a_chart() {
+    let mut record = Record::new(["127.0.0.1:8000".to_owned()]).unwrap();
+    (0..500).for_each(|_| run_on(&mut record, 10, 0));
+    assert_eq!(top(&page(&report(&record))), "1.0");
+}
+
+/// Windows in which nothing came back have no latency.
+#[test]
+fn a_search_without_a_latency_has_no_chart_of_it() {
+    let mut report = report(&record());
+    let mut search = searched("p99<5ms");
+    for tried in &mut search.tried {
+        (tried.p50, tried.p99, tried.figure) = (None, None, None);
+    }
+    report.search = Some(search);
+    let page = page(&report);
+    assert!(page.contains("<h2>Windows</h2>"), "{page}");
+    assert!(!page.contains("<h2>Latency by rate</h2>"));
+}

@@ -176,6 +176,10 @@ fn what_has_no_sum_is_refused() {
         &|r| r.rate = Some(5),
         "it is an open loop, and a closed one was before",
     );
+    let mut open = base.clone();
+    open.rate = Some(5);
+    let closed = "it is a closed loop, and an open one was before";
+    assert_eq!(open.add(base.clone()).err().as_deref(), Some(closed));
     let mut other = base.clone();
     (other.setup.concurrency, other.setup.exchanges) = (5, None);
     let mut sum = base.clone();

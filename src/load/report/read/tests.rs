@@ -171,6 +171,15 @@ fn an_error_names_the_field() {
     check("/seconds", json!(-1), "seconds: not a number of seconds");
     check("/seconds", json!(1e12), "seconds: longer than 300 years");
     check("/options/greeting", json!("\\q"), "options.greeting: ");
+    for payload in [
+        json!([9]),
+        json!([9, 9, 9]),
+        json!([-1, 9]),
+        json!(["1", 9]),
+    ] {
+        let why = "options.payload: not two numbers";
+        check("/options/payload", payload, why);
+    }
     check(
         "/histograms/echo",
         json!("AAAA"),

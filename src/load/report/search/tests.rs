@@ -109,6 +109,27 @@ fn it_says_why_the_rate_is_not_higher() {
     }
 }
 
+#[test]
+fn every_window_says_why_it_failed() {
+    for (bound, why) in [
+        (Bound::Goal, "fails: beyond the goal"),
+        (Bound::Rate, "fails: exchanges pile up"),
+        (Bound::Wrong, "fails: some were wrong"),
+        (Bound::Client, "fails: hello-load is late"),
+    ] {
+        let mut search = searched("p99<5ms");
+        let window = &mut search.tried[0].window;
+        match bound {
+            Bound::Rate => window.achieved = 0.0,
+            Bound::Wrong => window.is_wrong = true,
+            Bound::Client => window.is_missed = true,
+            _ => window.holds = false,
+        }
+        assert_eq!(window.failure(), Some(bound));
+        assert_eq!(search.rows()[0][4], why);
+    }
+}
+
 /// What is known of a quantile is not known of a mean or of a count.
 #[test]
 fn only_what_is_known_is_said() {

@@ -122,28 +122,19 @@ impl Guard {
         let drops = get_long(socket, MemInfo)?[DROPS];
         let news = drops.wrapping_sub(self.drops.replace(drops));
         let begins = now.after(WINDOW);
-        let (state, is_new) = match self.state.get() {
+        let is_new = matches!(self.state.get(), State::Open);
+        let (before, dropped, ends) = match self.state.get() {
             State::Closed | State::LeftToSiblings => return Ok(Watched::default()),
             State::Open if news == 0 => return Ok(Watched::default()),
-            State::Open => (thinned(0, news, begins), true),
+            State::Open => (0, news, begins),
             State::Thinned {
                 before,
                 dropped,
                 ends,
-            } if now < ends => (thinned(before, dropped + news, ends), false),
+            } if now < ends => (before, dropped + news, ends),
             // All that are left have come again in this window, or, if they wait longer by now, none.
-            State::Thinned { dropped, .. } if dropped + news > 0 => {
-                (thinned(dropped + news, 0, begins), false)
-            }
-            State::Thinned { before, .. } => (thinned(fade(before), 0, begins), false),
-        };
-        let State::Thinned {
-            before,
-            dropped,
-            ends,
-        } = state
-        else {
-            return Ok(Watched::default());
+            State::Thinned { dropped, .. } if dropped + news > 0 => (dropped + news, 0, begins),
+            State::Thinned { before, .. } => (fade(before), 0, begins),
         };
         if before == 0 && dropped == 0 {
             socket.detach_filter()?;
@@ -155,7 +146,11 @@ impl Guard {
         let room = 0.6 * f64::from(most.saturating_sub(waiting)) + 1.0;
         let share = room / f64::from(before.max(dropped));
         socket.attach_filter(&drop_syns(share))?;
-        self.state.set(state);
+        self.state.set(State::Thinned {
+            before,
+            dropped,
+            ends,
+        });
         Ok(Watched {
             again_at: Some(ends),
             began: is_new.then_some((waiting, most)),
@@ -191,14 +186,6 @@ fn fade(before: u32) -> u32 {
     before - before.div_ceil(8)
 }
 
-fn thinned(before: u32, dropped: u32, ends: Moment) -> State {
-    State::Thinned {
-        before,
-        dropped,
-        ends,
-    }
-}
-
 /// A socket filter (bpf(4) in its classic form) over the TCP header, whose byte 13 has the flags. It takes
 /// this share of the SYNs, at random, and all else.
 fn drop_syns(share: f64) -> [SockFilter; 7] {
@@ -216,4 +203,49 @@ fn drop_syns(share: f64) -> [SockFilter; 7] {
         SockFilter::new(return_, 0, 0, 0),        // drop it
         SockFilter::new(return_, 0, 0, u32::MAX), // take all of it
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use socket2::{Domain, Type};
+
+    use super::*;
+
+    /// If none of those that were dropped comes again, fewer and fewer are expected, and in the end the
+    /// filter goes.
+    #[test]
+    fn after_a_burst_the_queue_opens_again() {
+        let socket = || {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            socket
+        };
+        let listener = socket();
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        listener.bind(&any.into()).unwrap();
+        listener.listen(1).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (guard, mut now) = (Guard::new(), Moment::START);
+        let watch = |now| guard.watch(&listener, now).unwrap();
+        assert_eq!(watch(now).again_at, None);
+        let clients = [(); 12].map(|()| {
+            let client = socket();
+            let _in_progress = client.connect(&address);
+            client
+        });
+        let watched = watch(now);
+        assert_eq!(watched.began, Some((2, 1)), "the queue is full");
+        drop(clients);
+        let (mut next, mut windows) = (watched.again_at, 0);
+        while let Some(at) = next {
+            assert!(at > now && windows < 20, "{guard:?} at {now:?}");
+            (now, windows) = (at, windows + 1);
+            let watched = watch(now);
+            (next, _) = (watched.again_at, assert_eq!(watched.began, None));
+        }
+        assert!(windows > 2, "{windows}");
+        assert!(matches!(guard.state.get(), State::Open));
+    }
 }

@@ -47,14 +47,11 @@ fn exist(address: SocketAddr) -> io::Result<bool> {
     for line in BufReader::new(File::open(table)?).lines().skip(1) {
         let line = line?;
         let mut fields = line.split_whitespace().skip(1);
-        let (Some(at), Some(_peer), Some(state)) = (fields.next(), fields.next(), fields.next())
-        else {
-            break;
-        };
-        if state != "0A" {
+        let [at, _peer, state] = [(); 3].map(|()| fields.next());
+        if state != Some("0A") {
             break;
         }
-        listeners += u32::from(at == local);
+        listeners += u32::from(at == Some(&local));
     }
     Ok(listeners > 1)
 }
@@ -107,7 +104,31 @@ fn are_told() -> io::Result<bool> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::*;
+
+    /// The kernel has a table for each family.
+    #[test]
+    fn a_sibling_is_found() {
+        for address in [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()] {
+            let any = SocketAddr::new(address, 0);
+            let listen = |at: SocketAddr| {
+                let socket = Socket::new(Domain::for_address(at), Type::STREAM, None)?;
+                socket.set_reuse_port(true)?;
+                socket.bind(&at.into())?;
+                socket.listen(1).map(|()| socket)
+            };
+            let Ok(alone) = listen(any) else {
+                assert!(any.is_ipv6(), "not every machine has IPv6");
+                continue;
+            };
+            let at = alone.local_addr().unwrap().as_socket().unwrap();
+            assert!(!exist(at).unwrap(), "{at}");
+            let _sibling = listen(at).unwrap();
+            assert!(exist(at).unwrap(), "{at}");
+        }
+    }
 
     /// The clients believe to be connected, and the queue stays empty.
     #[test]

@@ -8,8 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use crate::util::{
-    BINARY, PATIENCE, TempPath, assert_echoes, connect_unix, have_descriptors, in_time, signal,
-    status_within,
+    BINARY, PATIENCE, TempPath, assert_echoes, connect_unix, have_descriptors, have_strace,
+    in_time, signal, status_within,
 };
 use socket2::SockRef;
 
@@ -68,8 +68,22 @@ fn without_a_reader_it_serves_and_ends() {
 /// Ends with the test.
 struct Running(Child);
 
+impl Running {
+    /// The server itself, which may be the child of strace.
+    fn process(&self) -> String {
+        let own = self.0.id();
+        let children = std::fs::read_to_string(format!("/proc/{own}/task/{own}/children"));
+        let children = children.unwrap();
+        let child = children.split_whitespace().next();
+        child.map_or(own.to_string(), str::to_owned)
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
+        if let Ok(None) = self.0.try_wait() {
+            signal(&self.process(), "KILL");
+        }
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -77,7 +91,10 @@ impl Drop for Running {
 
 /// A server with so many listeners, the last of them at `path`.
 fn start(path: &TempPath, stdout: Stdio) -> Running {
-    let mut command = Command::new(BINARY);
+    start_by(&mut Command::new(BINARY), path, stdout)
+}
+
+fn start_by(command: &mut Command, path: &TempPath, stdout: Stdio) -> Running {
     for _ in 1..LISTENERS {
         command.args(["-l", "127.0.0.1:0"]);
     }
@@ -97,4 +114,34 @@ fn start(path: &TempPath, stdout: Stdio) -> Running {
 
 fn assert_serves(path: &TempPath) {
     assert_echoes(connect_unix(path), b"unread");
+}
+
+/// It waits in a poll of its own, which may be interrupted, and which it may not get.
+#[test]
+fn a_wait_for_a_reader_that_fails_stops_nothing() {
+    if !have_descriptors(LISTENERS as u64 + 100) || !have_strace() {
+        return;
+    }
+    let path = TempPath::new("unread.sock");
+    let mut said = String::new();
+    for fault in [
+        "/^epoll_p?wait$:error=EINTR:when=1+2",
+        "epoll_create1:error=EMFILE:when=2",
+    ] {
+        let (calls, _) = fault.split_once(':').unwrap();
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "--seccomp-bpf", "-o", "/dev/null"]);
+        strace.args(["-e", &format!("trace={calls}")]);
+        strace.args(["-e", &format!("inject={fault}"), BINARY]);
+        strace.stderr(Stdio::piped());
+        let mut server = start_by(&mut strace, &path, Stdio::piped());
+        assert_serves(&path); // so it catches signals
+        assert!(signal(&server.process(), "TERM"));
+        let status = status_within(PATIENCE, &mut server.0);
+        assert_eq!(status.and_then(|status| status.code()), Some(0));
+        let mut stderr = server.0.stderr.take().unwrap();
+        stderr.read_to_string(&mut said).unwrap();
+    }
+    let line = "cannot wait for room on stdout: Too many open files (os error 24)\n";
+    assert_eq!(said.matches(line).count(), 1, "{said}");
 }

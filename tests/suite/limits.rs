@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::util::{
     self, BINARY, PATIENCE, Peer, Server, TempPath, assert_greeted, assert_rest, have,
-    have_descriptors, payload,
+    have_descriptors, have_strace, payload,
 };
 
 /// The binary behind a line of shell, with its log in a file.
@@ -59,6 +59,36 @@ fn the_capacity_line_names_what_binds() {
         assert_eq!(said.matches("can hold ").count(), 1, "{said}");
         assert!(said.contains(&line), "{said}, not {line}");
     }
+}
+
+/// It serves with the limit that it has.
+#[test]
+fn a_limit_that_cannot_be_raised_is_told() {
+    if !have_strace() {
+        return;
+    }
+    let (log, trace) = (TempPath::new("limit"), TempPath::new("trace"));
+    let start = |fault: &str| {
+        // A soft limit that is the hard one need not be raised.
+        let script = "ulimit -Sn 99; exec strace -f -qq -o \"$0\" $1 \"$2\" --listen 127.0.0.1:0";
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script, trace.as_str(), fault, BINARY]);
+        let log = File::create(&log.0).unwrap();
+        Server::spawn(1, shell.env("RUST_LOG", "warn").stderr(log))
+    };
+    drop(start("-e trace=prlimit64,setrlimit"));
+    let calls = trace.text();
+    let raises = |call: &str| call.contains("RLIMIT_NOFILE, {");
+    let before = calls.lines().take_while(|call| !raises(call)).count();
+    let fault = format!(
+        "-e inject=prlimit64,setrlimit:error=EPERM:when={}",
+        before + 1
+    );
+    let server = start(&fault);
+    server.assert_serves();
+    let said = read(&log);
+    let line = "cannot raise the descriptor limit: Operation not permitted (os error 1)\n";
+    assert!(said.ends_with(line), "{said}");
 }
 
 /// A server that could serve nobody does not look as if it could.

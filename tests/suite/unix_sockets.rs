@@ -10,6 +10,7 @@ use hello_echo::{Address, Config};
 use crate::cli::assert_cannot_run;
 use crate::util::{
     BINARY, PATIENCE, Server, TempDirectory, TempPath, assert_echoes, connect_unix, have_strace,
+    output,
 };
 
 /// What a killed server leaves behind is replaced; what is alive, or is no socket, is not.
@@ -81,6 +82,25 @@ fn what_has_the_name_of_the_lock_is_left_alone() {
     let why = format!("cannot listen on {address}: No such device or address (os error 6)");
     assert_cannot_run(&["-l", &address], &why);
     assert_eq!(folder.files(), [".a.sock.hello-echo-lock"], "the pipe");
+}
+
+/// Some file systems have no locks.
+#[test]
+fn a_lock_that_cannot_be_had_is_an_error() {
+    if !have_strace() {
+        return;
+    }
+    let path = TempPath::new("lock.sock");
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-o", "/dev/null", "-e", "trace=flock"]);
+    strace.args(["-e", "inject=flock:error=ENOLCK", BINARY]);
+    let address = format!("unix:{}", path.as_str());
+    let output = output(strace.args(["-l", &address]));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let line =
+        format!("hello-echo: cannot listen on {address}: No locks available (os error 37)\n");
+    assert!(said.ends_with(&line), "{said}");
 }
 
 /// A server that ends in order takes its socket with it, but not somebody else's at its path.

@@ -11,11 +11,13 @@ use std::time::{Duration, Instant};
 
 use hello_echo::hello::{Hello, Settings};
 use hello_echo::{Config, Deadline, End, LocalAddr, Protocol, Server, Want};
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::protocols::daytime::{Clock, Daytime};
 use crate::protocols::echo::Echo;
 use crate::util::{
-    PATIENCE, Peer, alone, assert_echoes, assert_greeted, assert_rest, connect, in_time, signal,
+    PATIENCE, Peer, TempPath, alone, assert_echoes, assert_greeted, assert_rest, connect, in_time,
+    signal,
 };
 
 const NOW: Option<Duration> = Some(Duration::ZERO);
@@ -236,6 +238,14 @@ fn it_listens_on_sockets_of_others() {
     let error = error.to_string();
     assert!(error.starts_with("cannot use descriptor "), "{error}");
     assert!(error.contains("it does not listen"), "{error}");
+
+    let packets = Socket::new(Domain::UNIX, Type::SEQPACKET, None).unwrap();
+    let path = TempPath::new("packets.sock");
+    packets.bind(&SockAddr::unix(&path.0).unwrap()).unwrap();
+    packets.listen(1).unwrap();
+    let error = Server::<Daytime>::adopt([packets.into()], &config(), NOON).unwrap_err();
+    let error = error.to_string();
+    assert!(error.ends_with("it is not a stream socket"), "{error}");
 }
 
 /// A signal shuts down the server that catches it, and not the next one in the same process. After
@@ -315,4 +325,31 @@ fn metrics_say_where_they_are() {
         server.turn(Some(PATIENCE)).unwrap();
     }
     assert_eq!(&answer, b"HTTP/1.1 200 OK");
+}
+
+/// A protocol without kinds of deadlines has none, and a client of it stays for ever.
+#[test]
+fn a_protocol_may_have_no_deadlines() {
+    struct Patient;
+    impl Protocol for Patient {
+        type Shared = ();
+        const ENDS: &'static [&'static str] = &[];
+        fn open((): &mut ()) -> Self {
+            Self
+        }
+        fn want<'a>(&'a self, (): &'a (), _: &'a [u8]) -> Want<'a> {
+            Want::Receive
+        }
+        fn handle_sent(&mut self, _: usize, (): &mut ()) {}
+        fn handle_received(&mut self, _: &[u8], (): &mut ()) {}
+        fn waits((): &()) -> Vec<Duration> {
+            vec![]
+        }
+    }
+    let (mut server, address) = server::<Patient>(());
+    let _client = connect(address);
+    while server.clients() == 0 {
+        server.turn(Some(PATIENCE)).unwrap();
+    }
+    assert_eq!(server.alarm(), None);
 }

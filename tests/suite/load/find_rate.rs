@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use hello_echo::load::search::{Aim, Bound, Search, Step, Window};
 
 use super::*;
-use crate::util::{TempPath, have};
+use crate::util::{TempPath, have, have_strace};
 
 /// What the report says of a search, which took `seconds` at most, as `-d` says.
 struct Reported<'a> {
@@ -288,4 +288,51 @@ fn a_terminal_shows_how_far_the_search_is() {
     // It is drawn ten times a second, which need not be in the second window.
     let later = |window: u32| shown.contains(&format!("window {window}, "));
     assert!((2..50).any(later), "{shown}");
+}
+
+/// Between two windows nothing is open.
+#[test]
+fn a_signal_ends_the_search_between_two_windows() {
+    let (sender, events) = mpsc::channel();
+    let silent = serve(move |stream| {
+        greet(stream)?;
+        receive(stream, LENGTH)?;
+        hang(stream)?;
+        let _ = sender.send(());
+        Ok(())
+    });
+    let child = spawn(&mut load("--find-rate p50<10ms --json", &[&silent]));
+    events.recv_timeout(PATIENCE).unwrap(); // given up: the server has time for the rest
+    let output = interrupt(child);
+    let report = report(&output);
+    assert_eq!(output.status.code(), Some(130), "{report}");
+    assert_eq!(report["cut_short"], true, "{report}");
+    let windows = report["search"]["windows"].as_array().unwrap();
+    assert_eq!(windows.len(), 1, "{report}");
+}
+
+#[test]
+fn a_search_that_has_no_window_says_why() {
+    let search = ["--find-rate", "p50<10ms"];
+    let nowhere = output(load("", &search).arg("no-such-host.invalid:1"));
+    let [stdout, stderr] = said(&nowhere);
+    assert_eq!((nowhere.status.code(), &*stdout), (Some(1), ""));
+    let line = "hello-load: cannot resolve no-such-host.invalid:1: ";
+    assert!(stderr.starts_with(line), "{stderr}");
+    if !have_strace() {
+        return;
+    }
+    let (target, received) = recorder();
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-o", "/dev/null", "-e", "trace=socketpair"]);
+    // Signals are blocked here, until they are caught.
+    strace.args(["-e", "inject=socketpair:signal=SIGINT", LOAD, "--json"]);
+    let early = output(strace.args(search).arg(&target));
+    let report = report(&early);
+    assert_eq!(early.status.code(), Some(130), "{early:?}");
+    assert_eq!(
+        (number(&report, "opened"), received.try_iter().count()),
+        (0, 0)
+    );
+    assert_eq!(report["search"]["windows"], serde_json::json!([]));
 }

@@ -235,3 +235,17 @@ fn a_dumb_terminal_sees_no_progress() {
         assert_eq!(seen.contains("exchanging"), sees, "{seen:?}");
     }
 }
+
+/// These are for the server, which may have the same process group: the report of its counters, and a log
+/// file that is full.
+#[test]
+fn other_signals_do_not_end_a_run() {
+    let (target, received) = recorder();
+    let child = spawn(&mut load("-d 1h -c 4 --json", &[&target]));
+    (0..20).for_each(|_| drop(received.recv_timeout(PATIENCE).unwrap()));
+    for name in ["USR1", "XFSZ"] {
+        assert!(signal(&child.id().to_string(), name));
+    }
+    (0..1000).for_each(|_| drop(received.recv_timeout(PATIENCE).unwrap()));
+    assert_cut_short(&interrupt(child), 4);
+}

@@ -10,7 +10,7 @@ use crate::util::TempPath;
 
 /// The lines about the intervals of a run, each a report of its own. Every connection is accounted for
 /// in each, and the last line, which is about the whole run, is their sum.
-fn lines(stdout: &[u8]) -> Vec<Value> {
+pub(super) fn lines(stdout: &[u8]) -> Vec<Value> {
     let lines = stdout.split_inclusive(|byte| *byte == b'\n');
     let line = |line: &[u8]| -> Value {
         let report: Value = serde_json::from_slice(line).unwrap();

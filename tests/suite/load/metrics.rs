@@ -12,7 +12,7 @@ use crate::util::{TempPath, connect, connect_unix, have};
 const REQUEST: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n";
 
 /// A run with metrics on a port of its own, and where they are: stderr tells.
-fn watched(options: &str, targets: &[&str]) -> (Child, SocketAddr) {
+pub(super) fn watched(options: &str, targets: &[&str]) -> (Child, SocketAddr) {
     let mut command = load(&format!("--metrics 127.0.0.1:0 {options}"), targets);
     let mut child = spawn(&mut command);
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
@@ -51,7 +51,10 @@ fn samples(page: &str) -> BTreeMap<String, f64> {
 }
 
 /// Waits until the page has these samples, which it must come to, and returns it.
-fn await_samples(address: SocketAddr, expected: &[(String, f64)]) -> BTreeMap<String, f64> {
+pub(super) fn await_samples(
+    address: SocketAddr,
+    expected: &[(String, f64)],
+) -> BTreeMap<String, f64> {
     let start = Instant::now();
     loop {
         let page = page(address);
@@ -250,4 +253,43 @@ fn an_address_that_cannot_be_had_is_an_error() {
         "{stderr}"
     );
     assert_eq!(received.try_iter().count(), 0);
+}
+
+/// So few descriptors that exchanges wait for each other. The lines share out what the metrics add up.
+#[test]
+fn a_shortage_is_told_while_the_run_goes_on() {
+    let slow = serve(|stream| {
+        greet(stream)?;
+        let payload = receive(stream, LENGTH)?;
+        std::thread::sleep(Duration::from_millis(50)); // what the answer takes
+        stream.write_all(&payload)
+    });
+    let metrics = TempPath::new("metrics.sock");
+    let script = "ulimit -n 48; exec \"$0\" \"$@\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, LOAD, "--json", "-d", "1h", "-r", "1000"]);
+    command.args(["--interval", "100ms", "--metrics"]);
+    let child = spawn(command.args([&format!("unix:{}", metrics.as_str()), &slow]));
+    let name = "waited_seconds_total{shortage=\"descriptor\"}";
+    let at_least = |least: f64| {
+        let start = Instant::now();
+        loop {
+            let waited = std::os::unix::net::UnixStream::connect(&metrics.0)
+                .map_or(0.0, |stream| {
+                    samples(&ask(stream)).get(name).copied().unwrap_or(0.0)
+                });
+            if waited > least {
+                return waited;
+            }
+            assert!(start.elapsed() < PATIENCE, "{waited}");
+        }
+    };
+    let waited = at_least(at_least(1.0) + 1.0);
+    let lines = interval::lines(&interrupt(child).stdout);
+    let told = lines
+        .iter()
+        .filter_map(|line| line["waited_s"]["descriptor"].as_f64());
+    let told: Vec<f64> = told.collect();
+    assert!(told.len() > 1, "{told:?}");
+    assert!(told.iter().sum::<f64>() >= waited, "{told:?} {waited}");
 }

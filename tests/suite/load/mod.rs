@@ -1,7 +1,9 @@
 //! The load client as it is shipped: against servers that are wrong on purpose, against the real
 //! one, and in a terminal. What it says of a run is compared with what the server saw.
 
+mod addresses;
 mod compare;
+mod failing_calls;
 mod figures;
 mod find_rate;
 mod interrupted;

@@ -224,46 +224,12 @@ fn others_have_most_ports_in_a_network() {
     assert!(stderr.contains("can open 18 connections"), "{stderr}");
 }
 
-/// A name of two addresses, the first of which swallows every SYN.
-const TWO_ADDRESSES: &str = "hosts=$(mktemp)
-    printf '127.0.0.1 two.test\\n127.0.0.2 two.test\\n' >$hosts
-    mount --bind $hosts /etc/hosts
-    rm $hosts
-    nft add table ip t
-    nft 'add chain ip t input { type filter hook input priority 0; }'
-    nft add rule ip t input ip daddr 127.0.0.1 tcp dport 8000 drop";
-
 /// Two ends with a link-local address each.
 const A_LINK: &str = "ip link add left type veth peer name right
     ip link set left up; ip link set right up
     ip address add 10.9.0.1/24 dev left
     ip address add fe80::1/64 dev left nodad || true
     ip address add fe80::2/64 dev right nodad || true";
-
-#[test]
-fn the_next_address_is_tried_before_the_first_has_timed_out() {
-    if have("nft") && have("mount") {
-        in_a_network(
-            PATIENCE,
-            TWO_ADDRESSES,
-            the_next_address_is_tried_in_a_network,
-        );
-    }
-}
-
-#[test]
-#[ignore = "the_next_address_is_tried_before_the_first_has_timed_out runs it in a network of its own"]
-fn the_next_address_is_tried_in_a_network() {
-    let server = Server::start_listening(1, &["--listen", "127.0.0.2:8000"]);
-    let began = Instant::now();
-    let (report, code) = run("-n 20 -c 4 --timeout 20s", &["two.test:8000"]);
-    assert_eq!((number(&report, "right"), code), (20, Some(0)), "{report}");
-    assert!(began.elapsed() >= Duration::from_millis(250), "{report}");
-    let by_target = report["by_target"].as_array().unwrap();
-    assert_eq!(by_target.len(), 1, "{report}");
-    assert_eq!(by_target[0]["target"], "two.test:8000 (127.0.0.2:8000)");
-    drop(server);
-}
 
 #[test]
 fn addresses_have_scopes() {
@@ -316,6 +282,7 @@ fn what_it_lacks_itself_has_a_name() {
         ("socketpair", &search, "cannot catch signals"),
         ("epoll_wait", &["-n", "1"], "cannot poll"),
         ("socket", &["-n", "1"], "cannot open a socket"),
+        ("clone3", &["--threads", "2"], "cannot start a thread"),
     ] {
         let mut strace = Command::new("strace");
         strace.args(["-f", "-o", "/dev/null", "-e", &format!("trace={call}")]);

@@ -49,6 +49,23 @@ fn the_page_goes_where_its_name_leads() {
         assert!(std::fs::read_to_string(file).unwrap().contains("</svg>"));
     }
     assert!(std::path::Path::new(&link).is_symlink());
+    // So many links are followed, and one more is not.
+    let links: Vec<String> = (0..=40)
+        .map(|n| folder.path(&format!("link-{n}")))
+        .collect();
+    for pair in links.windows(2) {
+        std::os::unix::fs::symlink(&pair[1], &pair[0]).unwrap();
+    }
+    let followed = output(&mut load("-n 1 --html", &[&links[1], &target]));
+    assert_eq!(followed.status.code(), Some(0), "{followed:?}");
+    std::fs::remove_file(&links[40]).unwrap();
+    let refused = output(&mut load("-n 1 --html", &[&links[0], &target]));
+    let [_, stderr] = said(&refused);
+    assert_eq!(refused.status.code(), Some(1), "{stderr}");
+    assert!(
+        stderr.contains("Too many levels of symbolic links"),
+        "{stderr}"
+    );
     // A pipe that is read gets all of the page, which is more than it has room for.
     let mut end = std::fs::OpenOptions::new();
     let mut end = end.read(true).write(true).open(&pipe).unwrap();
@@ -115,7 +132,7 @@ fn an_old_page_stays_until_there_is_a_new_one() {
 }
 
 /// What can only be a folder is refused before the run. A file that cannot be replaced, because it is
-/// mounted, as containers have it, is overwritten.
+/// mounted, as containers have it, or because its folder takes no new file, is overwritten.
 #[test]
 fn a_page_that_cannot_take_its_name_is_not_lost() {
     let (target, received) = recorder();
@@ -145,13 +162,17 @@ fn a_page_that_cannot_take_its_name_is_not_lost() {
     if !have("unshare") || !mount("true").status.success() {
         skip("no mount namespace may be made here");
     } else {
-        let written = mount("page=$1; shift; exec \"$1\" -n 1 --html \"$page\" \"$2\"");
-        assert_eq!(written.status.code(), Some(0), "{written:?}");
-        assert!(
-            std::fs::read_to_string(&mounted)
-                .unwrap()
-                .ends_with("</script>\n")
-        );
+        let closed = "folder=${1%/*}; mount --rbind \"$folder\" \"$folder\"
+            mount -o remount,bind,ro \"$folder\"
+            if touch \"$folder/new\" 2>/dev/null; then exit 9; fi";
+        for folder_is in ["true", closed] {
+            std::fs::write(&mounted, "old ".repeat(100_000)).unwrap();
+            let script = "page=$1; shift; exec \"$1\" -n 1 --html \"$page\" \"$2\"";
+            let written = mount(&format!("{folder_is}; {script}"));
+            assert_eq!(written.status.code(), Some(0), "{written:?}");
+            let page = std::fs::read_to_string(&mounted).unwrap();
+            assert!(page.ends_with("</script>\n"), "{folder_is}");
+        }
         assert_eq!(std::fs::read_to_string(&page).unwrap(), "name");
         assert_eq!(folder.files().len(), 2);
     }

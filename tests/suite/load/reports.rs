@@ -156,6 +156,12 @@ fn a_run_that_fails_reports_what_there_was() {
         stderr.ends_with(&format!("hello-load: {error}\n")),
         "{stderr}"
     );
+    // What was wrong by then decides the exit code.
+    let wrong = answering(|_| vec![]);
+    let ended = output(&mut load(options, &[&wrong]));
+    let [_, stderr] = said(&ended);
+    assert_eq!(ended.status.code(), Some(3), "{stderr}");
+    assert_eq!(stderr, format!("hello-load: {error}\n"));
 }
 
 #[test]

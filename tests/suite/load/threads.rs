@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use hello_echo::load::Load;
 use nix::sys::signal::Signal;
@@ -207,6 +208,9 @@ fn a_record_is_gathered_while_the_run_goes_on() {
     assert!(right > 1000, "{right} is one thread's part");
     assert_eq!(load.record().outcomes.right, 3000);
     assert_eq!(load.record().threads.len(), 3);
+    let took = load.elapsed();
+    assert!(!load.turn(PATIENCE).unwrap(), "it is over");
+    assert_eq!(load.elapsed(), took);
 }
 
 /// Then a record is always up to date.
@@ -248,4 +252,58 @@ fn one_thread_is_one() {
     (0..20).for_each(|_| drop(received.recv_timeout(PATIENCE).unwrap()));
     assert_eq!(tasks(child.id()).count(), 1);
     interrupt(child);
+}
+
+/// Nobody turns it any more, so its threads end by themselves.
+#[test]
+fn a_run_that_is_dropped_ends_its_threads() {
+    let (sender, events) = mpsc::channel();
+    let silent = serve(move |stream| {
+        let _ = sender.send("came");
+        hang(stream)?;
+        let _ = sender.send("left");
+        Ok(())
+    });
+    let mut options = util::load_options(&silent, 30, 30);
+    (options.threads, options.timeout) = (3, Duration::ZERO);
+    let mut load = Load::new(options).unwrap();
+    let (mut came, start) = (0, Instant::now());
+    while came < 30 {
+        assert!(start.elapsed() < PATIENCE, "{came} of 30 have come");
+        load.turn(Duration::from_millis(10)).unwrap();
+        came += events.try_iter().filter(|event| *event == "came").count();
+    }
+    drop(load);
+    (0..30).for_each(|_| assert_eq!(events.recv_timeout(PATIENCE), Ok("left")));
+}
+
+/// The exchange of the second thread is due after half a second, and its source is not here. A thread that has
+/// ended sends no record before the run is over.
+#[test]
+fn a_thread_that_has_ended_is_not_waited_for() {
+    let server = Server::start(&[]);
+    let mut options = util::load_options(&server.addresses[0], 1 << 40, 2);
+    (options.threads, options.plan.rate) = (2, Some(2));
+    options.sources = ["127.0.0.1", "192.0.2.1"]
+        .map(|ip| ip.parse().unwrap())
+        .into();
+    let mut load = Load::new(options).unwrap();
+    load.turn(Duration::ZERO).unwrap();
+    let mut load = util::in_time("the records", move || {
+        while load.elapsed() < Duration::from_secs(1) {
+            load.gather();
+        }
+        load
+    });
+    let ended = loop {
+        match load.turn(PATIENCE) {
+            Ok(true) => {}
+            ended => break ended,
+        }
+    };
+    let error = ended.err().unwrap().to_string();
+    assert!(
+        error.starts_with("cannot connect from 192.0.2.1"),
+        "{error}"
+    );
 }

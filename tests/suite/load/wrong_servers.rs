@@ -1,6 +1,7 @@
 //! Servers that are wrong on purpose: each is named for what it did, and for where it did it.
 
 use std::io::Write;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
@@ -277,6 +278,16 @@ fn what_looks_wrong_and_is_not() {
     let counts = ["echoed_in_part", "bytes_of_payload", "bytes_echoed"];
     let counts = counts.map(|name| number(&in_part.0, name));
     assert_eq!(counts, [20, 40_000, 20_000]);
+    // Of an echo that one segment need not have carried whole, only the FIN tells how long it is.
+    let part = serve(|stream| {
+        greet(stream)?;
+        let payload = receive(stream, 100_000)?;
+        stream.write_all(&payload[..40_000])
+    });
+    let in_part = run("-n 20 -c 4 --payload 100000 --max-read 100000", &[&part]);
+    assert_right(&in_part, 20);
+    assert_eq!(number(&in_part.0, "echoed_in_part"), 20);
+    assert_eq!(in_part.0["latency_us"]["echo"]["count"], 20);
     let another = serve(|stream| {
         stream.write_all(b"220 ready\r\n")?;
         let payload = receive(stream, LENGTH)?;
@@ -302,4 +313,53 @@ fn held_connections_that_are_closed_are_named() {
         described.contains("while it was held") || described.contains("reset"),
         "{described}"
     );
+}
+
+/// A server at a Unix socket: `conduct` is what it does with each connection, in a thread.
+fn serve_at(
+    path: &TempPath,
+    conduct: impl Fn(&mut UnixStream) -> io::Result<()> + Send + Sync + 'static,
+) -> String {
+    let listener = UnixListener::bind(&path.0).unwrap();
+    let conduct = Arc::new(conduct);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let conduct = conduct.clone();
+            std::thread::spawn(move || conduct(&mut stream));
+        }
+    });
+    format!("unix:{}", path.as_str())
+}
+
+/// A Unix socket hands a payload over in one piece, so the server has all of it.
+#[test]
+fn a_part_of_an_echo_is_too_little_on_a_unix_socket() {
+    let path = TempPath::new("part.sock");
+    let target = serve_at(&path, |stream| {
+        let mut payload = [0; LENGTH];
+        stream.write_all(b"hello\n")?;
+        stream.read_exact(&mut payload)?;
+        stream.write_all(&payload[..999])
+    });
+    let what = "after 999 of 1000 bytes";
+    assert_wrong("-c 4", &target, "short_echo", "echo", what);
+}
+
+/// It receives no more than it echoes, so the client cannot send all of its payload.
+#[test]
+fn an_echo_that_comes_before_all_is_sent_is_right() {
+    let path = TempPath::new("early.sock");
+    let (over, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let target = serve_at(&path, move |stream| {
+        let mut payload = [0; LENGTH];
+        stream.write_all(b"hello\n")?;
+        stream.read_exact(&mut payload)?;
+        stream.write_all(&payload)?;
+        stream.shutdown(std::net::Shutdown::Write)?;
+        let _ = gate.lock().unwrap().recv(); // until the test is over
+        Ok(())
+    });
+    assert_right(&run("-n 4 -c 4 --payload 1Mi", &[&target]), 4);
+    drop(over);
 }

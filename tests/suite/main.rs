@@ -20,6 +20,7 @@ mod costs;
 #[cfg(feature = "load")]
 mod dashboard;
 mod embedding;
+mod explained;
 mod faults;
 #[cfg(feature = "load")]
 mod fleet;
@@ -49,7 +50,6 @@ mod signals;
 mod soak;
 mod stdio;
 mod storms;
-mod survivors;
 mod unix_sockets;
 #[path = "../util/mod.rs"]
 mod util;

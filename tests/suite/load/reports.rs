@@ -161,7 +161,7 @@ fn a_run_that_fails_reports_what_there_was() {
     let ended = output(&mut load(options, &[&wrong]));
     let [_, stderr] = said(&ended);
     assert_eq!(ended.status.code(), Some(3), "{stderr}");
-    assert_eq!(stderr, format!("hello-load: {error}\n"));
+    assert_eq!(stderr, format!("hello-load: cut short: {error}\n"));
 }
 
 #[test]

@@ -269,7 +269,13 @@ fn a_shortage_is_told_while_the_run_goes_on() {
     let mut command = Command::new("sh");
     command.args(["-c", script, LOAD, "--json", "-d", "1h", "-r", "1000"]);
     command.args(["--interval", "100ms", "--metrics"]);
-    let child = spawn(command.args([&format!("unix:{}", metrics.as_str()), &slow]));
+    let mut child = spawn(command.args([&format!("unix:{}", metrics.as_str()), &slow]));
+    let mut stdout = child.stdout.take().unwrap();
+    // An interval would go on while nobody reads its line.
+    let reader = std::thread::spawn(move || {
+        let mut said = vec![];
+        stdout.read_to_end(&mut said).map(|_| said)
+    });
     let name = "waited_seconds_total{shortage=\"descriptor\"}";
     let at_least = |least: f64| {
         let start = Instant::now();
@@ -285,7 +291,8 @@ fn a_shortage_is_told_while_the_run_goes_on() {
         }
     };
     let waited = at_least(at_least(1.0) + 1.0);
-    let lines = interval::lines(&interrupt(child).stdout);
+    interrupt(child);
+    let lines = interval::lines(&reader.join().unwrap().unwrap());
     let told = lines
         .iter()
         .filter_map(|line| line["waited_s"]["descriptor"].as_f64());

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use hello_echo::load::Load;
+use hello_echo::load::{Load, Stage};
 use nix::sys::signal::Signal;
 
 use super::*;
@@ -288,9 +288,12 @@ fn a_thread_that_has_ended_is_not_waited_for() {
         .map(|ip| ip.parse().unwrap())
         .into();
     let mut load = Load::new(options).unwrap();
-    load.turn(Duration::ZERO).unwrap();
+    while load.stage() != Stage::Churn {
+        load.turn(Duration::from_millis(10)).unwrap();
+    }
+    let began = Instant::now();
     let mut load = util::in_time("the records", move || {
-        while load.elapsed() < Duration::from_secs(1) {
+        while began.elapsed() < Duration::from_secs(1) {
             load.gather();
         }
         load

@@ -212,11 +212,20 @@ fn they_answer_at_the_descriptor_limit() {
         assert!(head.starts_with("HTTP/1.1 200 OK"), "{head}");
         let samples = samples(&page);
         assert_eq!(samples["connections_open"], most);
-        assert_eq!(samples["connections_waiting"], 1);
         assert_eq!(samples.get("accept_errors_total"), None);
     }
     clients.clear();
     assert_echoes(waiting, b"and now there is room");
+}
+
+/// Those in the queue of a server that is full.
+#[test]
+fn clients_that_wait_are_counted() {
+    let (server, metrics) = watched(&["--max-connections", "1"]);
+    let mut first = server.connect();
+    assert_greeted(&mut first);
+    let _waiting = [(); 3].map(|()| server.connect());
+    assert_eq!(samples(&page(metrics))["connections_waiting"], 3);
 }
 
 /// Many scrapers that begin a request and do not end it block neither other scrapers nor clients,

@@ -27,7 +27,6 @@ use std::time::Duration;
 use clock::Clock;
 use dialer::Dialer;
 use memory::Memory;
-use target::Target;
 use team::{Order, Team};
 use worker::{Waits, Worker};
 
@@ -77,8 +76,7 @@ impl Load {
         let dialer = Dialer::new(&options)?;
         let clock = Clock::start();
         let threads = options.threads.min(options.plan.most_threads());
-        let names = dialer.targets.iter().flat_map(Target::names).count();
-        let memory = Memory::of(threads, names, options.compare);
+        let memory = Memory::of(threads, dialer.names().count(), options.compare);
         memory.check(threads)?;
         let workers = Share::all(threads).map(|share| Worker::new(&options, &dialer, share, clock));
         let mut workers = workers.collect::<io::Result<Vec<_>>>()?;

@@ -39,7 +39,7 @@ const WRONG: u8 = 3;
 
 /// Runs the program, with the arguments of this process.
 pub fn main() -> ExitCode {
-    if !fits(0, 0) {
+    if !fits(0) {
         Stderr::new().complain("there is too little memory to start");
         return ExitCode::from(COULD_NOT_RUN);
     }

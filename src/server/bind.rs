@@ -171,8 +171,8 @@ impl<P: Protocol> Server<P> {
         let (capacity, listeners) = (capacity as usize, listen(config)?);
         let needed = capacity + listeners.len();
         let taken = needed.saturating_sub(self.spare);
-        let entry = Reactor::<Sockets, Q>::ENTRY_BYTES;
-        if taken >= self.reactor.stats().capacity as usize || !fits(capacity, entry) {
+        let table = capacity.saturating_mul(Reactor::<Sockets, Q>::ENTRY_BYTES);
+        if taken >= self.reactor.stats().capacity as usize || !fits(table) {
             let why = format!("no room for {capacity} connections of another protocol");
             return Err(invalid(why));
         }

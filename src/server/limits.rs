@@ -70,7 +70,7 @@ impl Capacity {
         let limits = found.limits(asked, kept_back);
         let mut capacity = Self::least(limits, |connections| {
             let table = connections.saturating_mul(entry);
-            fits(1, table.saturating_add(memory))
+            fits(table.saturating_add(memory))
         });
         if capacity.binds == ASKED {
             capacity.spare = of_system.connections - capacity.connections;
@@ -139,12 +139,11 @@ fn descriptors_of_our_own() -> u64 {
 /// Bytes that the table must leave for everything else.
 const HEADROOM: usize = 1 << 20;
 
-/// Whether a table of so many entries can be allocated. A strict kernel (vm.overcommit_memory=2) or
+/// Whether a table of so many bytes can be allocated. A strict kernel (vm.overcommit_memory=2) or
 /// a limit (RLIMIT_AS) may refuse it, and a slab that is refused memory aborts the process.
-pub(crate) fn fits(connections: usize, entry: usize) -> bool {
-    let bytes = connections.checked_mul(entry);
-    let bytes = bytes.and_then(|bytes| bytes.checked_add(HEADROOM));
-    bytes.is_some_and(|bytes| Vec::<u8>::new().try_reserve_exact(bytes).is_ok())
+pub(crate) fn fits(bytes: usize) -> bool {
+    let bytes = bytes.saturating_add(HEADROOM);
+    Vec::<u8>::new().try_reserve_exact(bytes).is_ok()
 }
 
 #[cfg(test)]
@@ -235,6 +234,6 @@ mod tests {
         let all = Capacity::find(None, 40, 0, 0).unwrap();
         assert!(all.connections > 1 && Capacity::find(Some(u32::MAX), 40, 0, 0).unwrap() == all);
         assert_eq!((one.spare, all.spare), (all.connections - 1, 0));
-        assert!(fits(1000, 40) && !fits(usize::MAX / 2, 40));
+        assert!(fits(1000 * 40) && !fits((usize::MAX / 2).saturating_mul(40)));
     }
 }

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use crate::util::{
     BINARY, PATIENCE, TempPath, assert_echoes, connect_unix, have_descriptors, have_strace,
-    in_time, signal, status_within,
+    in_time, signal, status_within, with_fault,
 };
 use socket2::SockRef;
 
@@ -128,11 +128,8 @@ fn a_wait_for_a_reader_that_fails_stops_nothing() {
         "/^epoll_p?wait$:error=EINTR:when=1+2",
         "epoll_create1:error=EMFILE:when=2",
     ] {
-        let (calls, _) = fault.split_once(':').unwrap();
-        let mut strace = Command::new("strace");
-        strace.args(["-f", "--seccomp-bpf", "-o", "/dev/null"]);
-        strace.args(["-e", &format!("trace={calls}")]);
-        strace.args(["-e", &format!("inject={fault}"), BINARY]);
+        let mut strace = with_fault(fault);
+        strace.args(["--seccomp-bpf", BINARY]);
         strace.stderr(Stdio::piped());
         let mut server = start_by(&mut strace, &path, Stdio::piped());
         assert_serves(&path); // so it catches signals

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::util::{
     self, BINARY, PATIENCE, Server, TempPath, alone, assert_echoes, assert_ends_with,
-    assert_greeted, assert_rest, have_descriptors, have_strace, logging, payload,
+    assert_greeted, assert_rest, have_descriptors, have_strace, logging, payload, with_fault,
 };
 
 /// An error that does not pass neither spins nor fills the log: a run of tries every 100 ms, a line
@@ -61,17 +61,16 @@ fn the_fin_is_not_put_off() {
     for last in 2..=8 {
         for linger in ["2s", "0"] {
             println!("{last} interrupted sends, --linger {linger}");
-            let mut command = strace(&format!("inject=sendto:error=EINTR:when=2..{last}"));
+            let mut command = server_with_fault(&format!("sendto:error=EINTR:when=2..{last}"));
             let server = Server::spawn(1, command.args(["--linger", linger]));
             assert_echoes(server.connect(), b"and the end?");
         }
     }
 }
 
-fn strace(inject: &str) -> Command {
-    let mut strace = Command::new("strace");
-    strace.args(["-f", "-qqq", "-o", "/dev/null", "-e", inject, BINARY, "-qq"]);
-    strace.args(["--listen", "127.0.0.1:0"]);
+fn server_with_fault(fault: &str) -> Command {
+    let mut strace = with_fault(fault);
+    strace.args([BINARY, "-qq", "--listen", "127.0.0.1:0"]);
     strace
 }
 

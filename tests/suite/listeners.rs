@@ -19,7 +19,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::util::{
     BINARY, PATIENCE, Server, TempDirectory, TempPath, assert_echoes, assert_greeted, assert_rest,
-    connect, have, have_strace, output, skip,
+    connect, have, have_strace, output, skip, with_fault,
 };
 
 /// A command that runs `script`, some lines of shell, in a network of its own, where `two.test` is ::1
@@ -91,9 +91,7 @@ fn without_ipv6_everybody_is_0_0_0_0() {
     }
     let log = TempPath::new("log");
     let listen = |address: &str| {
-        let mut command = Command::new("strace");
-        let inject = "inject=socket:error=EAFNOSUPPORT:when=1";
-        command.args(["-f", "-qqq", "-o", "/dev/null", "-e", inject]);
+        let mut command = with_fault("socket:error=EAFNOSUPPORT:when=1");
         command.args([BINARY, "-l", address]);
         command
     };

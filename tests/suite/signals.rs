@@ -4,7 +4,7 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::util::{BINARY, PATIENCE, Server, have_strace, signal};
+use crate::util::{BINARY, PATIENCE, Server, have_strace, signal, with_fault};
 use nix::sys::signal::{SigSet, Signal};
 
 /// Whether the set `name` of a process has the signal: SigBlk, SigCgt or SigIgn (proc(5)).
@@ -26,10 +26,8 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 /// Runs the command with a delay after every rt_sigaction(2): the kernel has the handler then, and
 /// the program does not know yet.
 fn slow_to_catch(program: &str, arguments: &[&str]) -> Command {
-    let mut strace = Command::new("strace");
-    strace.args(["-f", "-qqq", "-o", "/dev/null", "-e", "trace=rt_sigaction"]);
-    strace.args(["-e", "inject=rt_sigaction:delay_exit=200000", program]);
-    strace.args(arguments);
+    let mut strace = with_fault("rt_sigaction:delay_exit=200000");
+    strace.arg(program).args(arguments);
     strace
 }
 

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use crate::util::{
     self, BINARY, PATIENCE, Server, TempPath, assert_echoes, connect_unix, have_strace, terminal,
+    with_fault,
 };
 
 /// A log whose reader has stopped loses lines, and says so once it is read again; the server goes
@@ -113,10 +114,8 @@ fn another_users_pipe_or_terminal_that_nobody_reads_stops_nothing() {
     }
     for (name, stderr, _master) in pipe_and_terminal() {
         println!("{name}");
-        let mut strace = Command::new("strace");
-        strace.args(["-f", "-qqq", "-o", "/dev/null", "-P", "/proc/self/fd/2"]);
-        strace.args(["--seccomp-bpf", "-e", "trace=openat"]);
-        strace.args(["-e", "inject=openat:error=EACCES", BINARY]);
+        let mut strace = with_fault("openat:error=EACCES");
+        strace.args(["-P", "/proc/self/fd/2", "--seccomp-bpf", BINARY]);
         let server = Server::spawn(1, logging_connections(&mut strace).stderr(stderr));
         let pid = server.child_process();
         assert_serves_unread(server, &pid);

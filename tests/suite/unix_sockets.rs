@@ -1,7 +1,6 @@
 //! Whose a Unix socket's file is, when a server starts and when it ends.
 
 use std::os::unix::net::UnixListener;
-use std::process::Command;
 use std::time::Instant;
 
 use hello_echo::hello::{Hello, Settings};
@@ -10,7 +9,7 @@ use hello_echo::{Address, Config};
 use crate::cli::assert_cannot_run;
 use crate::util::{
     BINARY, PATIENCE, Server, TempDirectory, TempPath, assert_echoes, connect_unix, have_strace,
-    output,
+    output, with_fault,
 };
 
 /// What a killed server leaves behind is replaced; what is alive, or is no socket, is not.
@@ -42,15 +41,7 @@ fn a_starting_server_keeps_its_unix_socket() {
     }
     let path = TempPath::new("start.sock");
     let address = format!("unix:{}", path.as_str());
-    let mut slow = Command::new("strace");
-    slow.args([
-        "-f",
-        "-qqq",
-        "-o",
-        "/dev/null",
-        "-e",
-        "inject=listen:delay_enter=300000",
-    ]);
+    let mut slow = with_fault("listen:delay_enter=300000");
     slow.args([BINARY, "-l", &address]);
     let starting = std::thread::spawn(move || Server::spawn(1, &mut slow));
     let start = Instant::now();
@@ -91,11 +82,8 @@ fn a_lock_that_cannot_be_had_is_an_error() {
         return;
     }
     let path = TempPath::new("lock.sock");
-    let mut strace = Command::new("strace");
-    strace.args(["-f", "-o", "/dev/null", "-e", "trace=flock"]);
-    strace.args(["-e", "inject=flock:error=ENOLCK", BINARY]);
     let address = format!("unix:{}", path.as_str());
-    let output = output(strace.args(["-l", &address]));
+    let output = output(with_fault("flock:error=ENOLCK").args([BINARY, "-l", &address]));
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     let line =

@@ -40,6 +40,16 @@ pub fn have_strace() -> bool {
             || skip("strace may not trace here"))
 }
 
+/// strace, which injects a fault into the calls of the program that is to be added: `bind,connect:error=EINTR`.
+pub fn with_fault(fault: &str) -> Command {
+    let (calls, _) = fault.split_once(':').unwrap();
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qqq", "-o", "/dev/null"]);
+    strace.args(["-e", &format!("trace={calls}")]);
+    strace.args(["-e", &format!("inject={fault}")]);
+    strace
+}
+
 /// Whether this process may have so many descriptors, after asking for them.
 pub fn have_descriptors(count: u64) -> bool {
     rlimit::increase_nofile_limit(count).is_ok_and(|limit| limit >= count)

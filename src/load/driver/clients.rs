@@ -16,7 +16,6 @@ use super::clock::Clock;
 use super::dialer::{Dial, Dialer};
 use super::options::Options;
 use super::room::Room;
-use super::target::Target;
 use crate::load::machine::exchange::{Exchange, Expected, Phase, Wrong};
 use crate::load::machine::meters::Meters;
 use crate::load::machine::record::{Point, Record};
@@ -74,8 +73,7 @@ impl Clients {
             Some(std::mem::replace(place, *place + target.names().count()))
         });
         let tallies = tallies.collect();
-        let names = dialer.targets.iter().flat_map(Target::names);
-        let record = Record::new(names).map_err(io::Error::other)?;
+        let record = Record::new(dialer.names()).map_err(io::Error::other)?;
         let mut record = record.reserved();
         if options.compare {
             record.compare_targets();

@@ -94,6 +94,11 @@ impl Dialer {
         Room::find(&targets, &self.sources, entry, kept_back, memory)
     }
 
+    /// The [names](Target::names) of all targets.
+    pub(super) fn names(&self) -> impl Iterator<Item = String> {
+        self.targets.iter().flat_map(Target::names)
+    }
+
     /// The target of the next connection: the next in turn that need not be left alone now. `Err`
     /// is when one may be asked again.
     ///

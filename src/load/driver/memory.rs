@@ -45,7 +45,7 @@ impl Memory {
     /// One line: there is too little.
     pub(super) fn check(&self, threads: u64) -> io::Result<()> {
         let bytes = self.reserved.saturating_add(self.later);
-        if fits(1, bytes) {
+        if fits(bytes) {
             return Ok(());
         }
         Err(io::Error::other(format!(

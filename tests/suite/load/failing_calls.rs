@@ -1,14 +1,11 @@
 //! System calls of the load client that fail, without a fault of the servers.
 
 use super::*;
-use crate::util::have_strace;
+use crate::util::{have_strace, with_fault};
 
-/// hello-load under strace, which injects this.
-fn with_fault(fault: &str, options: &str, target: &str) -> Command {
-    let mut strace = Command::new("strace");
-    let (calls, _) = fault.split_once(':').unwrap();
-    strace.args(["-f", "-o", "/dev/null", "-e", &format!("trace={calls}")]);
-    strace.args(["-e", &format!("inject={fault}"), LOAD, "--json"]);
+fn load_with_fault(fault: &str, options: &str, target: &str) -> Command {
+    let mut strace = with_fault(fault);
+    strace.args([LOAD, "--json"]);
     strace.args(options.split_whitespace()).arg(target);
     strace
 }
@@ -20,7 +17,11 @@ fn interrupted_calls_are_made_again() {
     }
     let server = Server::start(&[]);
     let fault = "sendto,recvfrom:error=EINTR:when=1+2";
-    let output = output(&mut with_fault(fault, "-n 20 -c 4", &server.addresses[0]));
+    let output = output(&mut load_with_fault(
+        fault,
+        "-n 20 -c 4",
+        &server.addresses[0],
+    ));
     assert_right(&(report(&output), output.status.code()), 20);
 }
 
@@ -36,7 +37,7 @@ fn a_port_is_asked_for_again() {
         "connect:error=EADDRNOTAVAIL:when=1",
     ] {
         let options = "-n 4 -c 1 --source 127.0.0.1";
-        let output = output(&mut with_fault(fault, options, &server.addresses[0]));
+        let output = output(&mut load_with_fault(fault, options, &server.addresses[0]));
         let report = report(&output);
         assert!(report["waited_s"]["port"].as_f64() > Some(0.0), "{report}");
         assert_right(&(report, output.status.code()), 4);
@@ -53,7 +54,7 @@ fn what_has_come_counts_when_the_time_is_over() {
     let server = Server::start(&[]);
     let fault = "epoll_ctl:retval=0"; // nothing is registered
     let options = "-n 0 --hold 1 --timeout 2s";
-    let output = output(&mut with_fault(fault, options, &server.addresses[0]));
+    let output = output(&mut load_with_fault(fault, options, &server.addresses[0]));
     assert_right(&(report(&output), output.status.code()), 1);
 }
 
@@ -65,7 +66,7 @@ fn a_search_goes_on_after_interrupted_waits() {
     let server = Server::start(&[]);
     let fault = "/^epoll_p?wait$:error=EINTR:when=1+5";
     let options = "--find-rate p50<10s -d 1s";
-    let output = output(&mut with_fault(fault, options, &server.addresses[0]));
+    let output = output(&mut load_with_fault(fault, options, &server.addresses[0]));
     let report = report(&output);
     assert_eq!((wrongs(&report), &report["cut_short"]), (0, &false.into()));
     let windows = report["search"]["windows"].as_array().unwrap();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use hello_echo::load::search::{Aim, Bound, Search, Step, Window};
 
 use super::*;
-use crate::util::{TempPath, have, have_strace};
+use crate::util::{TempPath, have, have_strace, with_fault};
 
 /// What the report says of a search, which took `seconds` at most, as `-d` says.
 struct Reported<'a> {
@@ -323,11 +323,9 @@ fn a_search_that_has_no_window_says_why() {
         return;
     }
     let (target, received) = recorder();
-    let mut strace = Command::new("strace");
-    strace.args(["-f", "-o", "/dev/null", "-e", "trace=socketpair"]);
     // Signals are blocked here, until they are caught.
-    strace.args(["-e", "inject=socketpair:signal=SIGINT", LOAD, "--json"]);
-    let early = output(strace.args(search).arg(&target));
+    let mut strace = with_fault("socketpair:signal=SIGINT");
+    let early = output(strace.args([LOAD, "--json"]).args(search).arg(&target));
     let report = report(&early);
     assert_eq!(early.status.code(), Some(130), "{early:?}");
     assert_eq!(

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use nix::sys::termios::{FlowArg, tcflow};
 
 use super::*;
-use crate::util::{TempPath, have, have_descriptors, have_strace, in_a_network, skip, terminal};
+use crate::util::{
+    TempPath, have_descriptors, have_strace, in_a_network, skip, terminal, with_fault,
+};
 
 /// The servers' answers are there when it goes on, so nobody was late but itself.
 #[test]
@@ -183,14 +185,12 @@ fn a_hangup_that_was_ignored_stays_ignored() {
 /// A kernel without them has them done without: gVisor, or Linux before 4.2.
 #[test]
 fn socket_options_may_be_missing() {
-    if !have("strace") {
+    if !have_strace() {
         return;
     }
     let server = Server::start(&[]);
-    let mut command = Command::new("strace");
-    command.args(["-f", "-o", "/dev/null", "-e", "trace=setsockopt"]);
-    command.args(["-e", "inject=setsockopt:error=ENOPROTOOPT", LOAD]);
-    command.args(["-n", "20", "--json", "--source", "127.0.0.0/8"]);
+    let mut command = with_fault("setsockopt:error=ENOPROTOOPT");
+    command.args([LOAD, "-n", "20", "--json", "--source", "127.0.0.0/8"]);
     let output = output(command.arg(&server.addresses[0]));
     let report = report(&output);
     assert_eq!(number(&report, "right"), 20, "{report}");
@@ -284,10 +284,8 @@ fn what_it_lacks_itself_has_a_name() {
         ("socket", &["-n", "1"], "cannot open a socket"),
         ("clone3", &["--threads", "2"], "cannot start a thread"),
     ] {
-        let mut strace = Command::new("strace");
-        strace.args(["-f", "-o", "/dev/null", "-e", &format!("trace={call}")]);
-        strace.args(["-e", &format!("inject={call}:error=EPERM"), LOAD]);
-        let output = output(strace.args(options).arg(&target));
+        let mut strace = with_fault(&format!("{call}:error=EPERM"));
+        let output = output(strace.arg(LOAD).args(options).arg(&target));
         let [_, stderr] = said(&output);
         assert_eq!(output.status.code(), Some(1), "{call}: {output:?}");
         let line = format!("hello-load: {line}: Operation not permitted (os error 1)\n");
